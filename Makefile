@@ -1,0 +1,42 @@
+# Every target sets itself up in .venv from a clean clone with Python 3.11+ and make, and again when the lock changes.
+PYTHON ?= python3
+VENV := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-real lint bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## everything, tools too, in .venv (about 6 GB on Linux, minutes)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: $(PYTHON) must be Python 3.11 or newer, came '"$$($(PYTHON) --version 2>&1)"'; name another one: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'error: $(PYTHON) has no ensurepip; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
+	test -x $(VENV) || $(PYTHON) -m venv .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
+	$(VENV) -m lenet_lightning fit --config configs/default.yaml
+
+test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
+	$(VENV) -m pytest
+
+test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
+	$(VENV) -m pytest -m real
+
+lint: $(INSTALLED) ## style and format
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+bench: $(INSTALLED) ## training speed beside the tutorial's loop and a bare one; fails when over a bound
+	$(VENV) -m tests.benchmarks.bench
+
+lock: $(INSTALLED) ## pin the newest versions that pyproject.toml allows
+	$(VENV) -m uv pip compile --universal --generate-hashes --no-header --quiet --upgrade --all-extras pyproject.toml -o requirements.lock
+
+clean: ## remove .venv; runs/ and data/ stay
+	rm -rf .venv

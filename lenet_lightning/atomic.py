@@ -1,0 +1,44 @@
+"""A file is there whole, or it is what it was before."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to; on leaving, it is fsynced and takes `target`'s place.
+
+    If the block raises, `target` is as it was and nothing is left beside it.
+
+    Raises:
+        OSError: the folder of `target` cannot be written to, or is full.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp gives 0600; the file should be readable like any other the user makes
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        _fsync(partial)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    # without this a crash of the machine could bring the older directory entry back
+    _fsync(target.parent)
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and renames are durable there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
