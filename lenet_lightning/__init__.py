@@ -1,1 +1,20 @@
-"""x."""
+"""LeNet-5 on MNIST in PyTorch Lightning."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet_lightning.data.mnist import MNISTDataModule
+    from lenet_lightning.networks.lenet5 import LeNet5
+    from lenet_lightning.training.classifier import DigitClassifier
+
+__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule"]
+
+# torch and Lightning take seconds to import: `--help` should not wait for them
+_HOMES = {"DigitClassifier": "training.classifier", "LeNet5": "networks.lenet5", "MNISTDataModule": "data.mnist"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

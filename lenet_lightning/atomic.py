@@ -25,19 +25,18 @@ def replacing(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
-        _fsync(partial)
+        _fsync(partial, os.O_RDWR)
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    # without this a crash of the machine could bring the older directory entry back
-    _fsync(target.parent)
+    if os.name != "nt":  # Windows opens no folders
+        # without this a crash of the machine could bring the older directory entry back
+        _fsync(target.parent, os.O_RDONLY)
 
 
-def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders, and renames are durable there
-    handle = os.open(path, os.O_RDONLY)
+def _fsync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

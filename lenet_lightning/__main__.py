@@ -1,0 +1,67 @@
+"""The front door: answers `--help` and `--version` at once, and imports only what the command asked for needs."""
+
+import sys
+from importlib.metadata import version
+
+from lenet_lightning.errors import RunError, UsageError
+
+USAGE = """\
+usage: lenet_lightning COMMAND [options]
+
+LeNet-5 on MNIST in PyTorch Lightning.
+
+commands:
+  fit        train, then test the best checkpoint once
+  validate   figures of a checkpoint on the validation digits
+  test       figures of a checkpoint on the 10,000 test digits
+
+options:
+  -h, --help   this text; `COMMAND --help` lists what a command takes
+  --version    the version
+  --debug      with any command: show the traceback of an error
+
+example:
+  python -m lenet_lightning fit --config configs/default.yaml --trainer.max_epochs 5"""
+
+COMMANDS = ("fit", "validate", "test")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command line and give its exit code: 0, 1 (failed), 2 (asks for what cannot be), 130 (Ctrl-C)."""
+    args = sys.argv[1:] if args is None else list(args)
+    debug = "--debug" in args
+    if debug:
+        args.remove("--debug")
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept, and goes on with: fit --ckpt_path last", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UsageError | RunError):
+            print(f"error: {error}", file=sys.stderr)
+            return 2 if isinstance(error, UsageError) else 1
+        reason = " ".join(str(error).split())
+        print(f"error: {type(error).__name__}: {reason}; --debug shows where", file=sys.stderr)
+        return 1
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(f"lenet_lightning {version('lenet_lightning')}")
+        return 0
+    if args[0] not in COMMANDS:
+        raise UsageError(f"{args[0]}: no such command; there are {', '.join(COMMANDS)} (see --help)")
+    from lenet_lightning.training import cli
+
+    cli.main(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

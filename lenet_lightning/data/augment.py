@@ -1,0 +1,66 @@
+"""Random distortion of a whole batch of digits at once, each digit by its own draw, on its device."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat
+from torch import Generator, Tensor
+
+SIDE = 28
+KNOTS = 4  # a side; few enough that the elastic field is smooth without a blur
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Affine and elastic distortion; all zero (the default) leaves the digits as they are.
+
+    Affine as in LeCun et al. 1998, section III.C (shift, scale, squeeze, shear) with rotation; elastic in the spirit of
+    Simard et al. 2003, but smooth by construction: random displacements on a 4x4 grid, raised bicubically.
+
+    Args:
+        rotation: largest turn to either side, degrees.
+        scale: largest growth or shrinkage, as a fraction, drawn for width and height apart.
+        shift: largest shift along each axis, pixels.
+        shear: largest horizontal shear, pixels sideways for each pixel down.
+        elastic: standard deviation of the displacement at each knot of the grid, pixels.
+    """
+
+    rotation: NonNegativeFloat = 0.0
+    scale: NonNegativeFloat = 0.0
+    shift: NonNegativeFloat = 0.0
+    shear: NonNegativeFloat = 0.0
+    elastic: NonNegativeFloat = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether this changes a digit at all."""
+        return any((self.rotation, self.scale, self.shift, self.shear, self.elastic))
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Give distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""
+        n, device = len(images), images.device
+        strength = torch.tensor(
+            [torch.pi / 180 * self.rotation, self.scale, self.scale, self.shear, 2 / SIDE * self.shift, 2 / SIDE * self.shift],
+            device=device,
+        )
+        draw = (torch.rand(n, 6, generator=generator, device=device) * 2 - 1) * strength
+        turn, width, height, shear, right, down = draw.unbind(1)
+        cos, sin, width, height = turn.cos(), turn.sin(), 1 + width, 1 + height
+        # grid_sample asks where in the input each output pixel comes from: rows are input x and y, columns output x, y, 1
+        affine = torch.stack(
+            [cos * width, (cos * shear - sin) * height, right, sin * width, (cos + shear * sin) * height, down], dim=1
+        ).view(n, 2, 3)
+        bend = torch.randn(n, 2, KNOTS**2, generator=generator, device=device) * (2 / SIDE * self.elastic)
+        grid = torch.cat([affine, bend], dim=2) @ _basis(device)
+        return F.grid_sample(images, grid.view(n, 2, SIDE, SIDE).permute(0, 2, 3, 1), align_corners=False)
+
+
+@cache
+def _basis(device: torch.device) -> Tensor:
+    """The 19 fields (19, 28*28) that every distortion is a linear mix of: x, y, 1, and one bicubic bump for each knot."""
+    centres = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    knots = torch.eye(KNOTS**2).view(KNOTS**2, 1, KNOTS, KNOTS)
+    bumps = F.interpolate(knots, size=(SIDE, SIDE), mode="bicubic", align_corners=True)
+    return torch.cat([torch.stack([x, y, torch.ones_like(x)]), bumps.squeeze(1)]).flatten(1).to(device)

@@ -1,0 +1,1 @@
+"""What uses a trained network, without Lightning."""

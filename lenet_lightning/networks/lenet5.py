@@ -1,0 +1,33 @@
+"""The tutorial's LeNet-5: 61,706 parameters."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 as it is taught today: ReLU, parameter-free average pooling, a fully connected C3 and a linear output.
+
+    Images (N, 1, 28, 28), normalised, to logits (N, 10). Attribute names are the tutorial's, comments give the layer's
+    name in LeCun et al. 1998, figure 2, the shape after it and its parameters. The paper's own network has trainable
+    subsampling, a sparse C3, scaled tanh and RBF outputs instead.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding="same")  # C1: 6@28x28, 156
+        self.pool1 = nn.AvgPool2d(2)  # S2: 6@14x14
+        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)  # C3: 16@10x10, 2,416
+        self.pool2 = nn.AvgPool2d(2)  # S4: 16@5x5
+        self.flatten = nn.Flatten()  # 400
+        self.linear1 = nn.Linear(400, 120)  # C5: 120, 48,120
+        self.linear2 = nn.Linear(120, 84)  # F6: 84, 10,164
+        self.linear3 = nn.Linear(84, 10)  # output: 10, 850
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        x = self.pool1(F.relu(self.conv1(images)))  # (N, 6, 14, 14)
+        x = self.pool2(F.relu(self.conv2(x)))  # (N, 16, 5, 5)
+        x = self.flatten(x)  # (N, 400)
+        x = F.relu(self.linear1(x))  # (N, 120)
+        x = F.relu(self.linear2(x))  # (N, 84)
+        return self.linear3(x)  # (N, 10)

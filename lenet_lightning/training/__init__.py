@@ -1,0 +1,1 @@
+"""Where Lightning trains a network on the digits and keeps its runs."""

@@ -1,0 +1,146 @@
+"""What Lightning trains: a network with its loss, accuracy, optimizer and schedule."""
+
+import time
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, restricted_number_type
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics.classification import MulticlassAccuracy
+
+from lenet_lightning.networks.lenet5 import LeNet5
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
+
+
+class DigitClassifier(LightningModule):
+    """LeNet-5 with all that training it takes. The defaults are the tutorial's recipe.
+
+    Logged once an epoch: `train/loss` (smoothed as it was trained on), `train/acc` (before each step, on the digits as
+    augmented), `val/loss`, `val/acc`, `lr`, `time/epoch_s` (from the first batch fetched to the last optimizer step),
+    `time/images_per_s`; at the test `test/loss` and `test/acc`. Losses are means over digits in nats, accuracies
+    fractions.
+
+    Args:
+        optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`).
+        schedule: `constant`, or `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step.
+        warmup: fraction of the steps in which onecycle rises.
+        label_smoothing: probability mass that the target spreads over all ten digits.
+        averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
+            kept; 0 for none.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
+        schedule: Literal["constant", "onecycle"] = "constant",
+        warmup: OpenUnitInterval = 0.2,
+        label_smoothing: ClosedUnitInterval = 0.0,
+        averaging: Decay = 0.0,
+    ) -> None:
+        super().__init__()
+        # the optimizer is no plain value; a checkpoint holds its state, the run's config.yaml its settings
+        self.save_hyperparameters(ignore=["optimizer"], logger=False)
+        self.network = LeNet5()
+        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(averaging)) if averaging else None
+        self.optimizer = optimizer
+        self.val_acc = MulticlassAccuracy(10, average="micro")
+        self.test_acc = MulticlassAccuracy(10, average="micro")
+        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.training_seconds = 0.0
+        # settings that cannot be (a negative rate) should end the command now, not after the data are read
+        optimizer(self.network.parameters())
+
+    @property
+    def trained_network(self) -> nn.Module:
+        """The network that is validated, tested and kept: the weight average where there is one."""
+        return self.averaged.module if self.averaged else self.network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the trained network's logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        return self.trained_network(images)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock and the counters."""
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._correct = torch.zeros((), device=self.device)
+        self._count = 0
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Give the loss of a batch, and count."""
+        images, labels = batch
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.hparams.label_smoothing)
+        # self.log and torchmetrics in every step would cost more than the step's own arithmetic
+        self._loss_sum += loss.detach() * len(labels)
+        self._correct += (logits.detach().argmax(1) == labels).sum()
+        self._count += len(labels)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Average the weights and note the time: a validation may come next."""
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
+        self._stopped = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training figures."""
+        counts = torch.stack([self._loss_sum, self._correct, torch.tensor(self._count, device=self.device)])
+        loss_sum, correct, count = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        epoch_s = self._stopped - self._started
+        self.training_seconds += epoch_s
+        self.log_dict(
+            {
+                "epoch": self.current_epoch + 1.0,
+                "train/loss": loss_sum / count,
+                "train/acc": correct / count,
+                "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+                "time/epoch_s": epoch_s,
+                "time/images_per_s": count / epoch_s,
+            }
+        )
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count a batch of validation digits."""
+        self._evaluate(batch, "val", self.val_acc)
+
+    def on_validation_epoch_end(self) -> None:
+        """Say which epoch was validated, counted from 1 as everywhere here."""
+        self.log("epoch", self.current_epoch + 1.0)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count a batch of test digits."""
+        self._evaluate(batch, "test", self.test_acc)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
+        images, labels = batch
+        logits = self(images)
+        accuracy.update(logits, labels)
+        # a test figure stands for all 10,000, or no logger gets it
+        whole = stage == "val" or self.trainer.num_test_batches == [len(self.trainer.test_dataloaders)]
+        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels), logger=whole)
+        self.log(f"{stage}/acc", accuracy, batch_size=len(labels), logger=whole)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer and, for `onecycle`, its schedule over all steps of the run."""
+        optimizer = self.optimizer(self.network.parameters())
+        if self.hparams.schedule == "constant":
+            return optimizer
+        rates = [group["lr"] for group in optimizer.param_groups]
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(optimizer, rates, total_steps, pct_start=self.hparams.warmup)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the seconds trained so far."""
+        checkpoint["training_seconds"] = self.training_seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting seconds where the checkpoint stopped."""
+        self.training_seconds = checkpoint["training_seconds"]

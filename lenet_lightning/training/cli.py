@@ -1,0 +1,290 @@
+"""fit, validate and test: LightningCLI, its gaps closed."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torchmetrics
+import torchvision
+import yaml
+from jsonargparse.typing import restricted_number_type
+from lightning import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lenet_lightning.atomic import replacing
+from lenet_lightning.data import source
+from lenet_lightning.data.mnist import MNISTDataModule
+from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.inference import weights
+from lenet_lightning.training import runs
+from lenet_lightning.training.classifier import DigitClassifier
+from lenet_lightning.training.progress import EpochLines
+from lenet_lightning.training.tracking import WandbLogger
+
+# the checkout's, which an editable installation runs from
+DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "default.yaml"
+
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are short."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        """End the command with the message alone; the usage text is 50 lines long.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{' '.join(message.split())} (see --help)") from ex
+
+
+class CLI(LightningCLI):
+    """The command line of DigitClassifier and MNISTDataModule."""
+
+    def __init__(self, args: list[str]) -> None:
+        self._args = args
+        strict = {"prog": "lenet_lightning", "allow_abbrev": False}
+        self.run: Path | None = None
+        try:
+            super().__init__(
+                DigitClassifier,
+                MNISTDataModule,
+                save_config_callback=None,
+                trainer_defaults={
+                    "default_root_dir": "runs",
+                    "enable_model_summary": False,
+                    "num_sanity_val_steps": 0,
+                },
+                seed_everything_default=1,
+                parser_kwargs=strict | {name: {"allow_abbrev": False} for name in self.subcommands()},
+                parser_class=Parser,
+                args=args,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+        except BaseException:
+            if self.run:
+                with contextlib.suppress(OSError):
+                    self.run.rmdir()  # takes only an empty folder: nothing was begun in it
+            raise
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Name the commands, and those arguments of Trainer's methods that are not the user's to give."""
+        ours = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "verbose", "weights_only"}
+        return {"fit": ours, "validate": ours, "test": ours}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, always an integer: a run without one could not be repeated."""
+        parser.add_argument("--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Parse, with the run's own config when a checkpoint of a run is asked for, else with default.yaml."""
+        self.config = parser.parse_args(args)
+        config = self.config[self.config.subcommand]
+        wanted = config.ckpt_path or (None if self.config.subcommand == "fit" else "best")
+        self.checkpoint = runs.find(Path(config.trainer.default_root_dir), str(wanted)) if wanted else None
+        if not config.config:
+            beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
+            chosen = beside if beside and beside.exists() else DEFAULT_CONFIG
+            if chosen.exists():
+                self.config = parser.parse_args([args[0], "--config", str(chosen), *args[1:]])
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave Lightning's way out: it lets a checkpoint's hyper-parameters override the command line in silence."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot be, and make the run's folder."""
+        config = self.config[self.subcommand]
+        trainer = config.trainer
+        _check(trainer)
+        self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+        if self.subcommand != "fit":
+            trainer.logger = False
+        elif not trainer.fast_dev_run:
+            self.run = self._run_folder(config)
+            trainer.default_root_dir = str(self.run)
+            loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+            for logger in loggers:
+                if "save_dir" in getattr(logger, "init_args", ()):
+                    logger.init_args.save_dir = str(self.run)
+
+    def _run_folder(self, config: Any) -> Path:
+        if self.checkpoint and (self.checkpoint.parent / "config.yaml").exists():
+            run = self.checkpoint.parent
+            try:
+                runs.check_writable(run)
+            except OSError as error:
+                raise RunError(f"{run}: must be writable to go on with this run, got: {error.strerror}") from error
+            return run
+        name = Path(str(config.config[-1])).stem if config.config else "fit"
+        return runs.create(Path(config.trainer.default_root_dir), name)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what they refuse was asked for by the command or its config."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UsageError(" ".join(str(error).split())) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add what every run has: its progress on screen, and its checkpoints."""
+        config = self.config_init[self.subcommand].trainer
+        callbacks = config.callbacks = list(config.callbacks or [])
+        if config.enable_progress_bar is not False:
+            callbacks.append(EpochLines())
+        if self.run and config.enable_checkpointing is not False:
+            callbacks.extend(runs.checkpoints(self.run))
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
+        """Train; then test the best checkpoint once and keep what came of it."""
+        trainer = self.trainer
+        _load_strictly(model, self.checkpoint)
+        datamodule.prepare_data()
+        if self.run:
+            with replacing(self.run / "config.yaml") as partial:
+                partial.write_text(self.config_text)
+            runs.point_latest(self.run)
+            print(_headline(model, datamodule, trainer, self.run), flush=True)
+            for logger in trainer.loggers:
+                logger.log_hyperparams(yaml.safe_load(self.config_text))
+        trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        failed = True
+        try:
+            trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            best = self.run / runs.BEST if self.run else None
+            lines = self._test_best(best) if best and best.exists() else ["not tested: no checkpoint was kept"]
+            failed = False
+        finally:
+            for tracker in trackers:
+                tracker.close(failed)
+        if self.run:
+            lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
+        print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
+
+    def _test_best(self, best: Path) -> list[str]:
+        model, trainer = self.model, self.trainer
+        if trainer.limit_test_batches == 0:
+            model.load_state_dict(runs.read_checkpoint(best)["state_dict"])
+            weights.write(model.trained_network.state_dict(), self._facts({}), self.run / "weights.safetensors")
+            return ["not tested   (trainer.limit_test_batches is 0)"]
+        line, figures = self._evaluate("test", best)
+        facts = self._facts(figures)
+        weights.write(model.trained_network.state_dict(), facts, self.run / "weights.safetensors")
+        if figures:
+            with replacing(self.run / "results.json") as partial:
+                partial.write_text(json.dumps(facts | self._circumstances(best), indent=2) + "\n")
+        return [line]
+
+    def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
+        """Print the figures of a checkpoint on the validation digits."""
+        _load_strictly(model, self.checkpoint)
+        print(self._evaluate("validate", self.checkpoint)[0])
+
+    def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
+        """Print the figures of a checkpoint on the 10,000 test digits."""
+        _load_strictly(model, self.checkpoint)
+        print(self._evaluate("test", self.checkpoint)[0])
+
+    def _evaluate(self, command: str, checkpoint: Path) -> tuple[str, dict[str, float]]:
+        """Give the line to print and, if every digit was counted, the figures."""
+        stage = {"validate": "val", "test": "test"}[command]
+        (figures,) = getattr(self.trainer, command)(
+            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
+        )
+        digits = len(getattr(self.datamodule, stage))
+        batches = getattr(self.trainer, f"num_{stage}_batches")
+        loader = getattr(self.datamodule, f"{stage}_dataloader")()
+        name = {"val": "validation", "test": "test"}[stage]
+        figures = {key: figures[key] for key in (f"{stage}/acc", f"{stage}/loss")}
+        acc, loss = figures.values()
+        if batches != [len(loader)]:
+            return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
+        counted = f"{round(acc * digits):,} of {digits:,}"
+        return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {checkpoint}", figures
+
+    def _facts(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Give what is true of the weights wherever and whenever they were made."""
+        return figures | {
+            "network": "lenet5",
+            "parameters": sum(p.numel() for p in self.model.network.parameters()),
+            "classes": [str(digit) for digit in range(10)],
+            "mean": source.MEAN,
+            "std": source.STD,
+            "seed": self.config[self.subcommand].seed_everything,
+        }
+
+    def _circumstances(self, best: Path) -> dict[str, Any]:
+        checkpoint = runs.read_checkpoint(best)
+        return {
+            "best_epoch": checkpoint["epoch"] + 1,
+            "epochs": self.trainer.current_epoch,
+            "train_seconds": round(self.model.training_seconds, 2),
+            "threads": torch.get_num_threads(),
+            "processes": self.trainer.world_size,
+            "device": str(self.trainer.strategy.root_device),
+            "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+            "versions": {
+                "python": platform.python_version(),
+                **{package.__name__: package.__version__ for package in (torch, lightning, torchmetrics, torchvision)},
+            },
+        }
+
+
+def main(args: list[str]) -> None:
+    """Run `fit`, `validate` or `test` with its options.
+
+    Raises:
+        UsageError: the options or the config ask for what cannot be.
+        RunError: data or a checkpoint are damaged or out of reach, or a folder is not writable.
+    """
+    _quiet_lightning()
+    CLI(args)
+
+
+def _check(trainer: Any) -> None:
+    epochs, devices, cores = trainer.max_epochs, str(trainer.devices), os.cpu_count() or 1
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"trainer.max_epochs must be 1 or more, got {epochs}")
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu and devices.isdecimal() and int(devices) > cores:
+        # Lightning would start that many processes without a look at the machine
+        raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
+
+
+def _load_strictly(model: DigitClassifier, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        model.load_state_dict(runs.read_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: does not fit this network and config: {reason}") from error
+
+
+def _headline(model: DigitClassifier, data: MNISTDataModule, trainer: Trainer, run: Path) -> str:
+    parameters = sum(p.numel() for p in model.network.parameters())
+    return f"LeNet-5, {parameters:,} parameters, on {trainer.strategy.root_device} with {torch.get_num_threads()} threads; run {run}"
+
+
+def _quiet_lightning() -> None:
+    # its lines on devices, tips and advertisements; warnings and errors still come through
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.* is deprecated",  # Lightning's own, on torch 2.15
+        "Checkpoint directory .* exists and is not empty",  # it holds config.yaml
+        "The '.*_dataloader' does not have many workers",  # the digits are in memory: workers would only cost
+        "The number of training batches .* is smaller than the logging interval",  # nothing is logged in steps
+    ):
+        warnings.filterwarnings("ignore", message)

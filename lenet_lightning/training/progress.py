@@ -1,0 +1,89 @@
+"""What a person sees of a training: a line per epoch and, on a terminal, a bar below."""
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class EpochLines(ProgressBar):
+    """One plain line per finished epoch, numbered from 1; on a terminal, a bar over the whole training below them.
+
+    Lightning's own bars print nothing before the end, or thousands of lines, when output goes to a file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+
+    def disable(self) -> None:
+        """Say nothing (Lightning asks for this on all processes but the first)."""
+        self._console.quiet = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the bar."""
+        self._best = getattr(trainer.checkpoint_callback, "best_model_score", None) or 0.0
+        self._unprinted: int | None = None
+        if self._console.is_terminal and not self._console.quiet:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(None),
+                MofNCompleteColumn(),
+                TextColumn("steps"),
+                TimeRemainingColumn(),
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+                expand=True,
+            )
+            steps = trainer.estimated_stepping_batches
+            self._task = self._bar.add_task("", total=steps, completed=trainer.global_step, epoch="")
+            self._bar.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the epoch before: its figures are complete only now."""
+        self._print_line(trainer)
+        if self._bar:
+            self._bar.update(self._task, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Move the bar."""
+        if self._bar and trainer.global_step % 10 == 0:
+            self._bar.update(self._task, completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that an epoch is finished."""
+        self._unprinted = trainer.current_epoch + 1
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the last line."""
+        self._print_line(trainer)
+        self._end_bar()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._end_bar()
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _print_line(self, trainer: Trainer) -> None:
+        if self._unprinted is None:
+            return
+        epoch, total = self._unprinted, trainer.max_epochs
+        self._unprinted = None
+        figures = trainer.callback_metrics
+        line = f"epoch {epoch:{len(str(total))}}/{total}"
+        line += f"   train loss {figures['train/loss']:.4f}  acc {figures['train/acc']:7.2%}"
+        if "val/acc" in figures:
+            line += f"   val loss {figures['val/loss']:.4f}  acc {figures['val/acc']:7.2%}"
+        line += f"   {figures['time/epoch_s']:.1f} s"
+        if figures.get("val/acc", 0.0) > self._best:
+            self._best = figures["val/acc"]
+            line += "   best so far"
+        self._console.print(line)

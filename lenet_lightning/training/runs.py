@@ -1,0 +1,111 @@
+"""Run folders: where a run keeps what it makes, and how its checkpoints are found again."""
+
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lenet_lightning.errors import RunError, UsageError
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def create(root: Path, name: str) -> Path:
+    """Make the folder of a new run, <root>/<time>-<name>, and give its path.
+
+    Raises:
+        RunError: the folder cannot be made or written to.
+    """
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            run = root / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                run.mkdir()
+            except FileExistsError:
+                continue
+            check_writable(run)
+            return run
+    except OSError as error:
+        raise RunError(
+            f"{root}: the folder for runs must be writable, got: {error.strerror}; "
+            "name another one with --trainer.default_root_dir"
+        ) from error
+    raise RunError(f"{root}: 999 runs named {stem} are there already; try again in a second")
+
+
+def check_writable(run: Path) -> None:
+    """Find out before the first step, not after the first epoch, whether a run can be kept.
+
+    Raises:
+        OSError: it cannot.
+    """
+    probe = run / ".probe"
+    probe.write_bytes(b"\0")
+    probe.unlink()
+
+
+def point_latest(run: Path) -> None:
+    """Let <root>/latest point at `run`."""
+    link = run.parent / f".latest-{os.getpid()}"
+    try:
+        link.symlink_to(run.name, target_is_directory=True)
+        link.replace(run.parent / "latest")
+    except OSError:
+        link.unlink(missing_ok=True)  # a convenience that some file systems lack; nothing here reads it
+
+
+def checkpoints(run: Path) -> list[ModelCheckpoint]:
+    """Give the callbacks that keep best.ckpt (by validation accuracy) and last.ckpt (the last finished epoch) in `run`."""
+    fixed_name = {"dirpath": run, "auto_insert_metric_name": False, "enable_version_counter": False}
+    return [
+        ModelCheckpoint(filename=Path(BEST).stem, monitor="val/acc", mode="max", **fixed_name),
+        # Lightning's own save_last is written only when a best one is
+        ModelCheckpoint(filename=Path(LAST).stem, monitor=None, save_on_train_epoch_end=True, **fixed_name),
+    ]
+
+
+def find(root: Path, wanted: str) -> Path:
+    """Give the path of a checkpoint: `best` or `last` of the newest run below `root` that has one, or a file.
+
+    Raises:
+        UsageError: there is no such run or file, or it is an address.
+    """
+    if wanted in ("best", "last"):
+        found = sorted(root.glob(f"*/{wanted}.ckpt"), key=lambda path: path.parent.name)
+        found = [path for path in found if not path.parent.is_symlink()]
+        if not found:
+            raise UsageError(f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE")
+        return found[-1]
+    if "://" in wanted:
+        raise UsageError(f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first")
+    path = Path(wanted)
+    if not path.is_file():
+        beside = sorted(str(p) for p in (path if path.is_dir() else path.parent).glob("*.ckpt"))
+        there = f"; there are {', '.join(beside[:5])}" if beside else ""
+        raise UsageError(f"--ckpt_path {wanted}: must be best, last or a file that exists{there}")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running anything in it.
+
+    Raises:
+        RunError: it is damaged, or not one of `fit`.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
+            return checkpoint
+        reason = "it is no checkpoint of this project's `fit`"
+    except pickle.UnpicklingError:
+        # torch's own text advises to switch the check off
+        reason = "it holds something other than tensors and plain values, or is damaged"
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = f"it is damaged ({str(error).splitlines()[0]})" if str(error) else "it is damaged"
+    raise RunError(f"{path}: cannot be loaded: {reason}; name another checkpoint with --ckpt_path")
