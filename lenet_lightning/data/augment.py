@@ -41,13 +41,20 @@ class Distortion:
         """Give distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""
         n, device = len(images), images.device
         strength = torch.tensor(
-            [torch.pi / 180 * self.rotation, self.scale, self.scale, self.shear, 2 / SIDE * self.shift, 2 / SIDE * self.shift],
+            [
+                torch.pi / 180 * self.rotation,
+                self.scale,
+                self.scale,
+                self.shear,
+                2 / SIDE * self.shift,
+                2 / SIDE * self.shift,
+            ],
             device=device,
         )
         draw = (torch.rand(n, 6, generator=generator, device=device) * 2 - 1) * strength
         turn, width, height, shear, right, down = draw.unbind(1)
         cos, sin, width, height = turn.cos(), turn.sin(), 1 + width, 1 + height
-        # grid_sample asks where in the input each output pixel comes from: rows are input x and y, columns output x, y, 1
+        # grid_sample wants to know where in the input an output pixel comes from: two rows for x and y
         affine = torch.stack(
             [cos * width, (cos * shear - sin) * height, right, sin * width, (cos + shear * sin) * height, down], dim=1
         ).view(n, 2, 3)
@@ -58,7 +65,7 @@ class Distortion:
 
 @cache
 def _basis(device: torch.device) -> Tensor:
-    """The 19 fields (19, 28*28) that every distortion is a linear mix of: x, y, 1, and one bicubic bump for each knot."""
+    """The 19 fields (19, 28*28) that every distortion is a linear mix of: x, y, 1, and a bicubic bump for each knot."""
     centres = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     knots = torch.eye(KNOTS**2).view(KNOTS**2, 1, KNOTS, KNOTS)

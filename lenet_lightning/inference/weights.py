@@ -37,4 +37,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[METADATA_KEY])  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
-        raise RunError(f"{path}: must be a weights file written by `fit`, is damaged or something else: {error}") from error
+        raise RunError(
+            f"{path}: must be a weights file written by `fit`, is damaged or something else: {error}"
+        ) from error

@@ -33,6 +33,9 @@ class DigitClassifier(LightningModule):
         label_smoothing: probability mass that the target spreads over all ten digits.
         averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
             kept; 0 for none.
+
+    Raises:
+        ValueError: the optimizer refuses its settings.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class DigitClassifier(LightningModule):
         averaging: Decay = 0.0,
     ) -> None:
         super().__init__()
-        # the optimizer is no plain value; a checkpoint holds its state, the run's config.yaml its settings
-        self.save_hyperparameters(ignore=["optimizer"], logger=False)
+        # plain values, or the checkpoint could not be read safely: the command line gives floats of classes of its own.
+        # The optimizer is none: a checkpoint holds its state, the run's config.yaml its settings.
+        plain = {"schedule": schedule, "warmup": warmup, "label_smoothing": label_smoothing, "averaging": averaging}
+        self.save_hyperparameters({k: v if isinstance(v, str) else float(v) for k, v in plain.items()}, logger=False)
         self.network = LeNet5()
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(averaging)) if averaging else None
         self.optimizer = optimizer
@@ -54,7 +59,10 @@ class DigitClassifier(LightningModule):
         self.example_input_array = torch.zeros(1, 1, 28, 28)
         self.training_seconds = 0.0
         # settings that cannot be (a negative rate) should end the command now, not after the data are read
-        optimizer(self.network.parameters())
+        try:
+            optimizer(self.network.parameters())
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ValueError(f"model.optimizer: {error}") from error
 
     @property
     def trained_network(self) -> nn.Module:
@@ -69,7 +77,7 @@ class DigitClassifier(LightningModule):
         """Start the clock and the counters."""
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), device=self.device)
-        self._count = 0
+        self._count = torch.zeros((), device=self.device)
         self._started = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -77,10 +85,10 @@ class DigitClassifier(LightningModule):
         images, labels = batch
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.hparams.label_smoothing)
-        # self.log and torchmetrics in every step would cost more than the step's own arithmetic
-        self._loss_sum += loss.detach() * len(labels)
-        self._correct += (logits.detach().argmax(1) == labels).sum()
-        self._count += len(labels)
+        # in place: self.log and torchmetrics, or only setting an attribute of a module, cost more than the counting
+        self._loss_sum.add_(loss.detach(), alpha=len(labels))
+        self._correct.add_(logits.argmax(1).eq(labels).sum())
+        self._count.add_(len(labels))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -91,7 +99,7 @@ class DigitClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        counts = torch.stack([self._loss_sum, self._correct, torch.tensor(self._count, device=self.device)])
+        counts = torch.stack([self._loss_sum, self._correct, self._count])
         loss_sum, correct, count = self.trainer.strategy.reduce(counts, reduce_op="sum")
         epoch_s = self._stopped - self._started
         self.training_seconds += epoch_s

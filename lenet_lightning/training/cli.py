@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Parser(LightningArgumentParser):
         Raises:
             UsageError: always.
         """
-        raise UsageError(f"{' '.join(message.split())} (see --help)") from ex
+        raise UsageError(f"{_plain(message)} (see --help)") from ex
 
 
 class CLI(LightningCLI):
@@ -85,7 +86,9 @@ class CLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, always an integer: a run without one could not be repeated."""
-        parser.add_argument("--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed")
+        parser.add_argument(
+            "--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed"
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
         """Parse, with the run's own config when a checkpoint of a run is asked for, else with default.yaml."""
@@ -109,7 +112,7 @@ class CLI(LightningCLI):
         _check(trainer)
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
         if self.subcommand != "fit":
-            trainer.logger = False
+            trainer.logger = trainer.enable_checkpointing = False
         elif not trainer.fast_dev_run:
             self.run = self._run_folder(config)
             trainer.default_root_dir = str(self.run)
@@ -149,13 +152,14 @@ class CLI(LightningCLI):
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
-        _load_strictly(model, self.checkpoint)
+        if self.checkpoint:
+            _load(model, self.checkpoint)  # to know before the training that it fits
         datamodule.prepare_data()
         if self.run:
             with replacing(self.run / "config.yaml") as partial:
                 partial.write_text(self.config_text)
             runs.point_latest(self.run)
-            print(_headline(model, datamodule, trainer, self.run), flush=True)
+            print(_headline(model, trainer, self.run), flush=True)
             for logger in trainer.loggers:
                 logger.log_hyperparams(yaml.safe_load(self.config_text))
         trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
@@ -165,6 +169,10 @@ class CLI(LightningCLI):
             best = self.run / runs.BEST if self.run else None
             lines = self._test_best(best) if best and best.exists() else ["not tested: no checkpoint was kept"]
             failed = False
+        except SystemExit as stop:
+            if stop.code == 1:  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
         finally:
             for tracker in trackers:
                 tracker.close(failed)
@@ -173,14 +181,13 @@ class CLI(LightningCLI):
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
 
     def _test_best(self, best: Path) -> list[str]:
-        model, trainer = self.model, self.trainer
-        if trainer.limit_test_batches == 0:
-            model.load_state_dict(runs.read_checkpoint(best)["state_dict"])
-            weights.write(model.trained_network.state_dict(), self._facts({}), self.run / "weights.safetensors")
-            return ["not tested   (trainer.limit_test_batches is 0)"]
-        line, figures = self._evaluate("test", best)
+        if self.trainer.limit_test_batches == 0:
+            _load(self.model, best)
+            line, figures = "not tested   (trainer.limit_test_batches is 0)", {}
+        else:
+            line, figures = self._evaluate("test", best)
         facts = self._facts(figures)
-        weights.write(model.trained_network.state_dict(), facts, self.run / "weights.safetensors")
+        weights.write(self.model.trained_network.state_dict(), facts, self.run / "weights.safetensors")
         if figures:
             with replacing(self.run / "results.json") as partial:
                 partial.write_text(json.dumps(facts | self._circumstances(best), indent=2) + "\n")
@@ -188,25 +195,22 @@ class CLI(LightningCLI):
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the figures of a checkpoint on the validation digits."""
-        _load_strictly(model, self.checkpoint)
         print(self._evaluate("validate", self.checkpoint)[0])
 
     def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the figures of a checkpoint on the 10,000 test digits."""
-        _load_strictly(model, self.checkpoint)
         print(self._evaluate("test", self.checkpoint)[0])
 
     def _evaluate(self, command: str, checkpoint: Path) -> tuple[str, dict[str, float]]:
         """Give the line to print and, if every digit was counted, the figures."""
         stage = {"validate": "val", "test": "test"}[command]
-        (figures,) = getattr(self.trainer, command)(
-            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
-        )
+        _load(self.model, checkpoint)
+        getattr(self.trainer, command)(self.model, datamodule=self.datamodule, verbose=False)
         digits = len(getattr(self.datamodule, stage))
         batches = getattr(self.trainer, f"num_{stage}_batches")
         loader = getattr(self.datamodule, f"{stage}_dataloader")()
         name = {"val": "validation", "test": "test"}[stage]
-        figures = {key: figures[key] for key in (f"{stage}/acc", f"{stage}/loss")}
+        figures = {key: self.trainer.callback_metrics[key].item() for key in (f"{stage}/acc", f"{stage}/loss")}
         acc, loss = figures.values()
         if batches != [len(loader)]:
             return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
@@ -252,19 +256,38 @@ def main(args: list[str]) -> None:
     CLI(args)
 
 
+def _plain(message: str) -> str:
+    """Give jsonargparse's message as one line: field, rule, what came."""
+    message = " ".join(message.split())
+    for pattern, plain in (
+        (r'^Parser key "([^"]+)":', r"--\1:"),
+        (r"<class '([\w.]+)'>", r"\1"),
+        (
+            r"(?:- .*)?Does not validate .* Subtypes: \[(.*?)\] Errors: .* Given value: (.*)",
+            r"must be one of \1, got \2",
+        ),
+        (r"Not of type \w+: (.+) does not conform to restriction (.+)", r"must be such that \2, got v=\1"),
+        (r"Expected a (?:typing\.)?Literal\[(.*)\]\. Got value: (.*)", r"must be one of \1, got \2"),
+    ):
+        message = re.sub(pattern, plain, message)
+    return message
+
+
 def _check(trainer: Any) -> None:
     epochs, devices, cores = trainer.max_epochs, str(trainer.devices), os.cpu_count() or 1
     if epochs is not None and epochs < 1:
         raise UsageError(f"trainer.max_epochs must be 1 or more, got {epochs}")
+    if trainer.accelerator in ("gpu", "cuda", "mps") and not torch.accelerator.is_available():
+        raise UsageError(
+            f"trainer.accelerator must be one this machine has, got {trainer.accelerator}; use cpu or auto"
+        )
     on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and devices.isdecimal() and int(devices) > cores:
-        # Lightning would start that many processes without a look at the machine
+        # Lightning would start that many processes and take the machine down
         raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
 
 
-def _load_strictly(model: DigitClassifier, path: Path | None) -> None:
-    if path is None:
-        return
+def _load(model: DigitClassifier, path: Path) -> None:
     try:
         model.load_state_dict(runs.read_checkpoint(path)["state_dict"])
     except RuntimeError as error:
@@ -272,9 +295,10 @@ def _load_strictly(model: DigitClassifier, path: Path | None) -> None:
         raise RunError(f"{path}: does not fit this network and config: {reason}") from error
 
 
-def _headline(model: DigitClassifier, data: MNISTDataModule, trainer: Trainer, run: Path) -> str:
+def _headline(model: DigitClassifier, trainer: Trainer, run: Path) -> str:
     parameters = sum(p.numel() for p in model.network.parameters())
-    return f"LeNet-5, {parameters:,} parameters, on {trainer.strategy.root_device} with {torch.get_num_threads()} threads; run {run}"
+    where = f"{trainer.strategy.root_device} with {torch.get_num_threads()} threads"
+    return f"LeNet-5, {parameters:,} parameters, on {where}; run {run}"
 
 
 def _quiet_lightning() -> None:
@@ -286,5 +310,7 @@ def _quiet_lightning() -> None:
         "Checkpoint directory .* exists and is not empty",  # it holds config.yaml
         "The '.*_dataloader' does not have many workers",  # the digits are in memory: workers would only cost
         "The number of training batches .* is smaller than the logging interval",  # nothing is logged in steps
+        "You called `self.log.*` but have no logger configured",  # --trainer.logger false is the user's wish
+        "`ModelCheckpoint.*` could not find the monitored key",  # so is --trainer.limit_val_batches 0
     ):
         warnings.filterwarnings("ignore", message)

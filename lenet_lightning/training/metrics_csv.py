@@ -50,7 +50,9 @@ class MetricsCSV(Logger):
         if self._rows is None:
             earlier = csv.DictReader(path.read_text().splitlines()) if path.exists() else []
             self._rows = {int(row["epoch"]): row for row in earlier if int(row["epoch"]) < epoch}
-        self._rows.setdefault(epoch, {}).update({"epoch": epoch, "step": step} | {k: v for k, v in metrics.items() if k != "epoch"})
+        self._rows.setdefault(epoch, {}).update(
+            {"epoch": epoch, "step": step} | {k: v for k, v in metrics.items() if k != "epoch"}
+        )
         columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
         with replacing(path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)

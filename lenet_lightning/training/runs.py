@@ -61,8 +61,9 @@ def point_latest(run: Path) -> None:
 
 
 def checkpoints(run: Path) -> list[ModelCheckpoint]:
-    """Give the callbacks that keep best.ckpt (by validation accuracy) and last.ckpt (the last finished epoch) in `run`."""
-    fixed_name = {"dirpath": run, "auto_insert_metric_name": False, "enable_version_counter": False}
+    """Give the callbacks that keep, in `run`, best.ckpt (by validation accuracy) and last.ckpt (the last epoch)."""
+    # a string: a path object in its state could not be loaded again with weights_only
+    fixed_name = {"dirpath": str(run), "auto_insert_metric_name": False, "enable_version_counter": False}
     return [
         ModelCheckpoint(filename=Path(BEST).stem, monitor="val/acc", mode="max", **fixed_name),
         # Lightning's own save_last is written only when a best one is
@@ -80,10 +81,14 @@ def find(root: Path, wanted: str) -> Path:
         found = sorted(root.glob(f"*/{wanted}.ckpt"), key=lambda path: path.parent.name)
         found = [path for path in found if not path.parent.is_symlink()]
         if not found:
-            raise UsageError(f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE")
+            raise UsageError(
+                f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE"
+            )
         return found[-1]
     if "://" in wanted:
-        raise UsageError(f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first")
+        raise UsageError(
+            f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first"
+        )
     path = Path(wanted)
     if not path.is_file():
         beside = sorted(str(p) for p in (path if path.is_dir() else path.parent).glob("*.ckpt"))

@@ -29,9 +29,7 @@ class WandbLogger(LightningWandbLogger):
         ValueError: WANDB_MODE is none of W&B's modes.
     """
 
-    def __init__(
-        self, save_dir: str = ".", project: str | None = None, name: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, save_dir: str = ".", project: str | None = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(
             save_dir=save_dir,
             project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
@@ -65,7 +63,9 @@ class WandbLogger(LightningWandbLogger):
 def _mode() -> str:
     mode = os.environ.get("WANDB_MODE")
     if mode and mode not in MODES:
-        raise ValueError(f"WANDB_MODE must be one of {', '.join(MODES)}, got {mode!r}; unset it to let the login decide")
+        raise ValueError(
+            f"WANDB_MODE must be one of {', '.join(MODES)}, got {mode!r}; unset it to let the login decide"
+        )
     if mode:
         return mode
     try:
