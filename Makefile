@@ -26,7 +26,7 @@ test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
 	$(VENV) -m pytest
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
-	$(VENV) -m pytest -m real
+	$(VENV) -m pytest -m real -rP --no-header
 
 lint: $(INSTALLED) ## style and format
 	$(VENV) -m ruff check .

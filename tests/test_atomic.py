@@ -1,0 +1,36 @@
+import os
+import stat
+
+import pytest
+
+from lenet_lightning.atomic import replacing
+
+
+def test_the_new_file_takes_the_place_of_the_old(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with replacing(target) as partial:
+        partial.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_error_leaves_the_old_and_nothing_else(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(target) as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_file_can_be_read_by_whom_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "file") as partial:
+            partial.write_text("x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640

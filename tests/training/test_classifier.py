@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from lenet_lightning import DigitClassifier
+
+
+@pytest.fixture
+def digits():
+    torch.manual_seed(0)
+    labels = torch.arange(10).repeat(10)
+    templates = torch.randn(10, 1, 28, 28)
+    return templates[labels] + 0.5 * torch.randn(100, 1, 28, 28), labels
+
+
+def sgd(lr):
+    return lambda params: torch.optim.SGD(params, lr=lr, momentum=0.9)
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
+    pytest.mark.filterwarnings("ignore:You called `self.log"),
+]
+
+
+def fit(model, digits, epochs, batch_size=20):
+    loader = DataLoader(TensorDataset(*digits), batch_size)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    trainer.fit(model, loader, loader)
+    return trainer
+
+
+def test_an_untrained_network_is_as_good_as_a_guess(digits):
+    loss = torch.nn.functional.cross_entropy(DigitClassifier()(digits[0]), digits[1])
+    assert loss.item() == pytest.approx(math.log(10), abs=0.1)
+
+
+def test_a_batch_can_be_learned_by_heart(digits):
+    torch.manual_seed(1)
+    trainer = fit(DigitClassifier(optimizer=sgd(0.02)), digits, 30)
+    assert trainer.callback_metrics["val/acc"] == 1.0
+    assert trainer.callback_metrics["val/loss"] < 0.05
+
+
+def test_what_is_logged_counts_every_digit_once(digits):
+    """A short last batch weighs as many digits as it holds, and the rate 0 keeps the network as it was."""
+    images, labels = digits[0][:70], digits[1][:70]
+    torch.manual_seed(1)
+    model = DigitClassifier(optimizer=sgd(0.0))
+    logits = model(images)
+    logged = fit(model, (images, labels), 1, batch_size=32).callback_metrics
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    acc = (logits.argmax(1) == labels).float().mean().item()
+    for stage in ("train", "val"):
+        assert logged[f"{stage}/loss"].item() == pytest.approx(loss, abs=1e-5)
+        assert logged[f"{stage}/acc"].item() == pytest.approx(acc, abs=1e-6)
+    assert logged["lr"] == 0.0
+    assert logged["epoch"] == 1.0
+    assert logged["time/images_per_s"].item() == pytest.approx(70 / logged["time/epoch_s"].item(), rel=1e-3)
+
+
+def test_label_smoothing_is_in_the_training_loss_alone(digits):
+    torch.manual_seed(1)
+    logged = fit(DigitClassifier(optimizer=sgd(0.02), label_smoothing=0.2), digits, 40).callback_metrics
+    # no network gets below the entropy of the smoothed target
+    floor = -(0.82 * math.log(0.82) + 9 * 0.02 * math.log(0.02))
+    assert floor <= logged["train/loss"] < floor + 0.2
+    assert logged["val/loss"] < floor
+
+
+def test_onecycle_rises_to_the_optimizers_rate_and_ends_at_zero(digits):
+    rates = []
+
+    class Watched(DigitClassifier):
+        def on_train_batch_start(self, *_):
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit(Watched(optimizer=sgd(0.1), schedule="onecycle", warmup=0.3), digits, 4)
+    assert len(rates) == 20
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
+    assert 4 <= peak <= 6
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_averaging_validates_and_keeps_the_average(digits):
+    torch.manual_seed(1)
+    decay, weights = 0.5, []
+
+    class Watched(DigitClassifier):
+        def on_train_batch_end(self, *args):
+            weights.append(self.network.linear3.weight.detach().clone())
+            super().on_train_batch_end(*args)
+
+    model = Watched(optimizer=sgd(0.02), averaging=decay)
+    fit(model, digits, 2)
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(model.trained_network.linear3.weight, expected, rtol=0, atol=1e-6)
+    assert torch.equal(model(digits[0]), model.averaged.module(digits[0]))
+
+
+def test_saved_hyper_parameters_are_plain_values():
+    class Odd(float):
+        """As jsonargparse's restricted types are."""
+
+    model = DigitClassifier(warmup=Odd(0.3), averaging=Odd(0.9), label_smoothing=Odd(0.1))
+    assert {type(value) for value in model.hparams.values()} == {str, float}
+
+
+def test_settings_that_the_optimizer_refuses_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"model\.optimizer: Invalid learning rate: -1"):
+        DigitClassifier(optimizer=sgd(-1.0))
+
+
+def test_example_input_fits():
+    model = DigitClassifier()
+    assert model(model.example_input_array).shape == (1, 10)
