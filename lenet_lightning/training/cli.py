@@ -54,6 +54,8 @@ class CLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self._args = args
         strict = {"prog": "lenet_lightning", "allow_abbrev": False}
+        usage = "lenet_lightning {} [--config FILE.yaml] [--NAME=VALUE ...]"
+        commands = {name: {"allow_abbrev": False, "usage": usage.format(name)} for name in self.subcommands()}
         self.run: Path | None = None
         try:
             super().__init__(
@@ -66,7 +68,7 @@ class CLI(LightningCLI):
                     "num_sanity_val_steps": 0,
                 },
                 seed_everything_default=1,
-                parser_kwargs=strict | {name: {"allow_abbrev": False} for name in self.subcommands()},
+                parser_kwargs=strict | commands,
                 parser_class=Parser,
                 args=args,
                 auto_configure_optimizers=False,
@@ -81,11 +83,25 @@ class CLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Name the commands, and those arguments of Trainer's methods that are not the user's to give."""
-        ours = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "verbose", "weights_only"}
+        ours = {
+            "model",
+            "datamodule",
+            "dataloaders",
+            "train_dataloaders",
+            "val_dataloaders",
+            "verbose",
+            "weights_only",
+            "ckpt_path",
+        }
         return {"fit": ours, "validate": ours, "test": ours}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the seed, always an integer: a run without one could not be repeated."""
+        """Add the seed, always an integer (a run without one could not be repeated), and the checkpoint."""
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            help="a checkpoint: best or last, of the newest run that has one, or a file; fit goes on from it",
+        )
         parser.add_argument(
             "--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed"
         )
@@ -95,7 +111,7 @@ class CLI(LightningCLI):
         self.config = parser.parse_args(args)
         config = self.config[self.config.subcommand]
         wanted = config.ckpt_path or (None if self.config.subcommand == "fit" else "best")
-        self.checkpoint = runs.find(Path(config.trainer.default_root_dir), str(wanted)) if wanted else None
+        self.checkpoint = runs.find(Path(config.trainer.default_root_dir), wanted) if wanted else None
         if not config.config:
             beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
             chosen = beside if beside and beside.exists() else DEFAULT_CONFIG

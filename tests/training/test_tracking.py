@@ -6,9 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
 
 QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--trainer.limit_test_batches=0")
+
+
+@pytest.fixture(autouse=True)
+def fresh_client():
+    """The client reads the environment once in a process."""
+    wandb.teardown()
 
 
 def the_run():
