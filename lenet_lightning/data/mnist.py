@@ -95,8 +95,10 @@ class MNISTDataModule(LightningDataModule):
         """Batches of the 10,000 test digits."""
         return DataLoader(self.test, EVAL_BATCH_SIZE, collate_fn=_as_is)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
         """Make bytes on the device into what the network takes; distort them when training."""
+        if isinstance(batch, Tensor):
+            return batch  # the example input, which the model summary sends through here
         images, labels = batch
         images = images.float().div_(255)
         if self.distortion and self.trainer.training:

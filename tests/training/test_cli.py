@@ -160,7 +160,14 @@ def test_a_partial_test_is_no_test_figure(command, quick):
 
 @pytest.mark.parametrize(
     "switch",
-    ["logger=false", "enable_checkpointing=false", "max_steps=4", "limit_val_batches=0", "enable_progress_bar=false"],
+    [
+        "logger=false",
+        "enable_checkpointing=false",
+        "max_steps=4",
+        "limit_val_batches=0",
+        "enable_progress_bar=false",
+        "enable_model_summary=true",
+    ],
 )
 def test_trainers_own_switches_work(command, quick, switch):
     code, _, err = command("fit", *quick, "--trainer.max_epochs=2", f"--trainer.{switch}")
