@@ -16,7 +16,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'error: $(PYTHON) has no ensurepip; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
 	test -x $(VENV) || $(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(VENV) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
