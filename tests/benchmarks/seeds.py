@@ -31,7 +31,7 @@ def train(config: Path, seed: int, folder: Path) -> Path:
 
 
 def spread(values: list[float]) -> str:
-    return f"mean {statistics.mean(values):.4g}, sd {statistics.stdev(values):.2g}, n {len(values)}"
+    return f"mean {statistics.mean(values):.2f}, sd {statistics.stdev(values):.2f}, n {len(values)}"
 
 
 def main() -> None:
