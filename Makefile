@@ -23,7 +23,7 @@ train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 
 test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
-	$(VENV) -m pytest
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header

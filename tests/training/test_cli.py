@@ -16,6 +16,7 @@ from lenet_lightning import LeNet5
 from lenet_lightning.data import source
 from lenet_lightning.inference import weights
 
+TESTED = "--trainer.limit_test_batches=1.0"
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -28,7 +29,7 @@ def metrics(run):
 
 
 def test_fit_trains_tests_once_and_keeps_everything_of_the_run(command, quick):
-    code, out, err = command("fit", *quick, "--trainer.max_epochs=2")
+    code, out, err = command("fit", *quick, TESTED, "--trainer.max_epochs=2")
     assert (code, err) == (0, "")
     (run,) = the_runs()
     assert run.name.endswith("-default")
@@ -59,7 +60,7 @@ def test_fit_trains_tests_once_and_keeps_everything_of_the_run(command, quick):
 
 
 def test_the_weights_file_is_the_best_checkpoint_and_says_what_it_is(command, quick):
-    command("fit", *quick, "--trainer.max_epochs=2", "--model.averaging=0.5")
+    command("fit", *quick, TESTED, "--trainer.max_epochs=2", "--model.averaging=0.5")
     (run,) = the_runs()
     state, facts = weights.read(run / "weights.safetensors")
     LeNet5().load_state_dict(state, strict=True)
@@ -96,7 +97,7 @@ def test_every_config_fits_validates_and_tests(command, config):
 
 def test_validate_and_test_use_the_best_checkpoint_of_the_newest_run(command, quick):
     for rate in (0.01, 0.005):
-        command("fit", *quick, "--trainer.max_epochs=1", f"--model.optimizer.lr={rate}")
+        command("fit", *quick, TESTED, "--trainer.max_epochs=1", f"--model.optimizer.lr={rate}")
     _, newest = the_runs()
     before = {path: path.read_bytes() for path in newest.iterdir()}
     code, out, err = command("test")
@@ -107,7 +108,7 @@ def test_validate_and_test_use_the_best_checkpoint_of_the_newest_run(command, qu
     code, out, _ = command("validate", "--ckpt_path=last")
     assert code == 0
     assert f"{float(metrics(newest)[0]['val/acc']):.2%}" in out
-    assert "of 5,000" in out
+    assert "of 1,000" in out
     assert str(newest / "last.ckpt") in out
     assert {path: path.read_bytes() for path in newest.iterdir()} == before
     assert len(the_runs()) == 2
@@ -170,7 +171,9 @@ def test_a_partial_test_is_no_test_figure(command, quick):
     ],
 )
 def test_trainers_own_switches_work(command, quick, switch):
-    code, _, err = command("fit", *quick, "--trainer.max_epochs=2", f"--trainer.{switch}")
+    code, _, err = command(
+        "fit", *quick, "--trainer.max_epochs=2", "--trainer.limit_test_batches=0", f"--trainer.{switch}"
+    )
     assert (code, err) == (0, "")
 
 
