@@ -4,10 +4,10 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-real lint bench lock clean
+.PHONY: help install train dashboard test test-wandb test-real lint bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## everything, tools too, in .venv (about 6 GB on Linux, minutes)
 
@@ -22,8 +22,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 
+dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no account
+	$(VENV) -m lenet_lightning dashboard
+
 test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
+
+test-wandb: $(INSTALLED) ## the real wandb client, offline and against a stand-in of its server; the terminal dashboard
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m wandb
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header

@@ -14,6 +14,7 @@ commands:
   fit        train, then test the best checkpoint once
   validate   figures of a checkpoint on the validation digits
   test       figures of a checkpoint on the 10,000 test digits
+  dashboard  the runs on a terminal dashboard, with no account
 
 options:
   -h, --help   this text; `COMMAND --help` lists what a command takes
@@ -23,7 +24,7 @@ options:
 example:
   python -m lenet_lightning fit --config configs/default.yaml --trainer.max_epochs 5"""
 
-COMMANDS = ("fit", "validate", "test")
+COMMANDS = ("fit", "validate", "test", "dashboard")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -57,6 +58,10 @@ def _run(args: list[str]) -> int:
         return 0
     if args[0] not in COMMANDS:
         raise UsageError(f"{args[0]}: no such command; there are {', '.join(COMMANDS)} (see --help)")
+    if args[0] == "dashboard":
+        from lenet_lightning.training import dashboard
+
+        return dashboard.main(args[1:])
     from lenet_lightning.training import cli
 
     cli.main(args)

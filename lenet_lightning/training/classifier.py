@@ -10,11 +10,13 @@ from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, restricted
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lenet_lightning.networks.lenet5 import LeNet5
+from lenet_lightning.training.scores import scores
 
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 
@@ -23,9 +25,9 @@ class DigitClassifier(LightningModule):
     """LeNet-5 with all that training it takes. The defaults are the tutorial's recipe.
 
     Logged once an epoch: `train/loss` (smoothed as it was trained on), `train/acc` (before each step, on the digits as
-    augmented), `val/loss`, `val/acc`, `lr`, `time/epoch_s` (from the first batch fetched to the last optimizer step),
-    `time/images_per_s`; at the test `test/loss` and `test/acc`. Losses are means over digits in nats, accuracies
-    fractions.
+    augmented), `train/grad_norm` (mean over the steps, before clipping), `val/loss`, `val/acc`, `lr`, `time/epoch_s`
+    (from the first batch fetched to the last optimizer step), `time/images_per_s`; at the test `test/loss`, `test/acc`
+    and what `scores` gives. Losses are means over digits in nats, accuracies fractions.
 
     Args:
         optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`).
@@ -80,6 +82,8 @@ class DigitClassifier(LightningModule):
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), device=self.device)
         self._count = torch.zeros((), device=self.device)
+        self._norm_sum = torch.zeros((), device=self.device)
+        self._steps = torch.zeros((), device=self.device)
         self._started = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -93,6 +97,12 @@ class DigitClassifier(LightningModule):
         self._count.add_(len(labels))
         return loss
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Count the size of the step's gradient."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self._norm_sum.add_(nn.utils.get_total_norm(gradients))
+        self._steps.add_(1)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights and note the time: a validation may come next."""
         if self.averaged:
@@ -101,8 +111,8 @@ class DigitClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        counts = torch.stack([self._loss_sum, self._correct, self._count])
-        loss_sum, correct, count = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        counts = torch.stack([self._loss_sum, self._correct, self._count, self._norm_sum, self._steps])
+        loss_sum, correct, count, norm_sum, steps = self.trainer.strategy.reduce(counts, reduce_op="sum")
         epoch_s = self._stopped - self._started
         self.training_seconds += epoch_s
         self.log_dict(
@@ -110,6 +120,7 @@ class DigitClassifier(LightningModule):
                 "epoch": self.current_epoch + 1.0,
                 "train/loss": loss_sum / count,
                 "train/acc": correct / count,
+                "train/grad_norm": norm_sum / steps,
                 "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
                 "time/epoch_s": epoch_s,
                 "time/images_per_s": count / epoch_s,
@@ -124,18 +135,34 @@ class DigitClassifier(LightningModule):
         """Say which epoch was validated, counted from 1 as everywhere here."""
         self.log("epoch", self.current_epoch + 1.0)
 
+    def on_test_epoch_start(self) -> None:
+        """Forget an earlier test."""
+        self._tested: list[tuple[Tensor, Tensor]] = []
+
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count a batch of test digits."""
-        self._evaluate(batch, "test", self.test_acc)
+        logits = self._evaluate(batch, "test", self.test_acc)
+        self._tested.append((logits.cpu(), batch[1].cpu()))
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
+    def on_test_epoch_end(self) -> None:
+        """Keep the test's logits (10000, 10) and labels (10000,), and log what they say beyond accuracy."""
+        self.test_logits, self.test_labels = (torch.cat(part) for part in zip(*self._tested, strict=True))
+        figures = scores(self.test_logits, self.test_labels)
+        self.log_dict({f"test/{name}": value for name, value in figures.items()}, logger=self._whole_test)
+
+    @property
+    def _whole_test(self) -> bool:
+        # a test figure stands for all 10,000, or no logger gets it
+        return self.trainer.num_test_batches == [len(self.trainer.test_dataloaders)]
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
         images, labels = batch
         logits = self(images)
         accuracy.update(logits, labels)
-        # a test figure stands for all 10,000, or no logger gets it
-        whole = stage == "val" or self.trainer.num_test_batches == [len(self.trainer.test_dataloaders)]
-        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels), logger=whole)
-        self.log(f"{stage}/acc", accuracy, batch_size=len(labels), logger=whole)
+        logged = stage == "val" or self._whole_test
+        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels), logger=logged)
+        self.log(f"{stage}/acc", accuracy, batch_size=len(labels), logger=logged)
+        return logits
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and, for `onecycle`, its schedule over all steps of the run."""

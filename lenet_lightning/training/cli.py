@@ -1,19 +1,17 @@
 """fit, validate and test: LightningCLI, its gaps closed."""
 
 import contextlib
+import copy
+import csv
 import json
 import logging
 import os
-import platform
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
-import torchmetrics
-import torchvision
 import yaml
 from jsonargparse.typing import restricted_number_type
 from lightning import Trainer
@@ -26,9 +24,10 @@ from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 from lenet_lightning.training import runs
+from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.progress import EpochLines
-from lenet_lightning.training.tracking import WandbLogger
+from lenet_lightning.training.tracking import CHECKPOINT_KEY, RunId, WandbLogger
 
 # the checkout's, which an editable installation runs from
 DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "default.yaml"
@@ -105,6 +104,7 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed"
         )
+        parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
         """Parse, with the run's own config when a checkpoint of a run is asked for, else with default.yaml."""
@@ -162,28 +162,33 @@ class CLI(LightningCLI):
         if config.enable_progress_bar is not False:
             callbacks.append(EpochLines())
         if self.run and config.enable_checkpointing is not False:
-            callbacks.extend(runs.checkpoints(self.run))
+            callbacks.extend([RunId(), *runs.checkpoints(self.run)])
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
+        trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if self.checkpoint:
-            _load(model, self.checkpoint)  # to know before the training that it fits
+            # to know before the training that it fits
+            run_id = _load(model, self.checkpoint).get(CHECKPOINT_KEY)
+            for tracker in trackers:
+                tracker.go_on(run_id if self.checkpoint.parent == self.run else None)
         datamodule.prepare_data()
         if self.run:
             with replacing(self.run / "config.yaml") as partial:
                 partial.write_text(self.config_text)
             runs.point_latest(self.run)
             print(_headline(model, trainer, self.run), flush=True)
-            for logger in trainer.loggers:
-                logger.log_hyperparams(yaml.safe_load(self.config_text))
-        trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         failed = True
         try:
+            for tracker in trackers:
+                tracker.log_hyperparams(
+                    yaml.safe_load(self.config_text) | {"made_with": self._facts() | circumstances()}
+                )
             trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
             best = self.run / runs.BEST if self.run else None
-            lines = self._test_best(best) if best and best.exists() else ["not tested: no checkpoint was kept"]
+            lines = self._keep(best, trackers) if best and best.exists() else ["not tested: no checkpoint was kept"]
             failed = False
         except SystemExit as stop:
             if stop.code == 1:  # Lightning's answer to Ctrl-C
@@ -196,18 +201,48 @@ class CLI(LightningCLI):
             lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
 
-    def _test_best(self, best: Path) -> list[str]:
+    def _keep(self, best: Path, trackers: list[WandbLogger]) -> list[str]:
+        """Test the best checkpoint; keep weights, results and pictures; give the lines to print."""
+        model, file = self.model, self.run / "weights.safetensors"
         if self.trainer.limit_test_batches == 0:
-            _load(self.model, best)
-            line, figures = "not tested   (trainer.limit_test_batches is 0)", {}
-        else:
-            line, figures = self._evaluate("test", best)
-        facts = self._facts(figures)
-        weights.write(self.model.trained_network.state_dict(), facts, self.run / "weights.safetensors")
-        if figures:
-            with replacing(self.run / "results.json") as partial:
-                partial.write_text(json.dumps(facts | self._circumstances(best), indent=2) + "\n")
+            _load(model, best)
+            weights.write(model.trained_network.state_dict(), self._facts(), file)
+            return ["not tested   (trainer.limit_test_batches is 0)"]
+        line, figures = self._evaluate("test", best)
+        facts = self._facts() | figures
+        weights.write(model.trained_network.state_dict(), facts, file)
+        if not figures:
+            return [line]
+        results = facts | self._training_facts(best) | circumstances()
+        with replacing(self.run / "results.json") as partial:
+            partial.write_text(json.dumps(results, indent=2) + "\n")
+        pictures = self._draw() if self.config[self.subcommand].pictures else []
+        probability, read = model.test_logits.softmax(1).max(1)
+        for tracker in trackers:
+            tracker.log_pictures(pictures)
+            images, labels = self.datamodule.test.images.squeeze(1).numpy(), model.test_labels.tolist()
+            tracker.log_errors(images, labels, read.tolist(), probability.tolist())
+            tracker.log_files([best, file], facts)
         return [line]
+
+    def _draw(self) -> list[Path]:
+        from lenet_lightning.training import pictures  # matplotlib: half a second that other commands need not wait
+
+        data, model = self.datamodule, self.model
+        rows = self.run / "metrics.csv"
+        originals = data.train.images[:10].float() / 255
+        generator = torch.Generator().manual_seed(0)
+        evidence = pictures.Evidence(
+            rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],
+            network=copy.deepcopy(model.trained_network).cpu(),
+            images=data.test.images,
+            normalised=(data.test.images[:1].float() / 255 - source.MEAN) / source.STD,
+            labels=model.test_labels,
+            logits=model.test_logits,
+            originals=originals,
+            distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
+        )
+        return pictures.draw(evidence, self.run / "pictures")
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the figures of a checkpoint on the validation digits."""
@@ -226,16 +261,18 @@ class CLI(LightningCLI):
         batches = getattr(self.trainer, f"num_{stage}_batches")
         loader = getattr(self.datamodule, f"{stage}_dataloader")()
         name = {"val": "validation", "test": "test"}[stage]
-        figures = {key: self.trainer.callback_metrics[key].item() for key in (f"{stage}/acc", f"{stage}/loss")}
-        acc, loss = figures.values()
+        figures = {
+            name: value.item() for name, value in self.trainer.callback_metrics.items() if name.startswith(f"{stage}/")
+        }
+        acc, loss = figures[f"{stage}/acc"], figures[f"{stage}/loss"]
         if batches != [len(loader)]:
             return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
         counted = f"{round(acc * digits):,} of {digits:,}"
         return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {checkpoint}", figures
 
-    def _facts(self, figures: dict[str, float]) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         """Give what is true of the weights wherever and whenever they were made."""
-        return figures | {
+        return {
             "network": "lenet5",
             "parameters": sum(p.numel() for p in self.model.network.parameters()),
             "classes": [str(digit) for digit in range(10)],
@@ -244,20 +281,13 @@ class CLI(LightningCLI):
             "seed": self.config[self.subcommand].seed_everything,
         }
 
-    def _circumstances(self, best: Path) -> dict[str, Any]:
-        checkpoint = runs.read_checkpoint(best)
+    def _training_facts(self, best: Path) -> dict[str, Any]:
         return {
-            "best_epoch": checkpoint["epoch"] + 1,
+            "best_epoch": runs.read_checkpoint(best)["epoch"] + 1,
             "epochs": self.trainer.current_epoch,
             "train_seconds": round(self.model.training_seconds, 2),
-            "threads": torch.get_num_threads(),
             "processes": self.trainer.world_size,
             "device": str(self.trainer.strategy.root_device),
-            "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-            "versions": {
-                "python": platform.python_version(),
-                **{package.__name__: package.__version__ for package in (torch, lightning, torchmetrics, torchvision)},
-            },
         }
 
 
@@ -303,12 +333,14 @@ def _check(trainer: Any) -> None:
         raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
 
 
-def _load(model: DigitClassifier, path: Path) -> None:
+def _load(model: DigitClassifier, path: Path) -> dict[str, Any]:
+    checkpoint = runs.read_checkpoint(path)
     try:
-        model.load_state_dict(runs.read_checkpoint(path)["state_dict"])
+        model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path}: does not fit this network and config: {reason}") from error
+    return checkpoint
 
 
 def _headline(model: DigitClassifier, trainer: Trainer, run: Path) -> str:

@@ -1,20 +1,59 @@
-"""The real wandb client, without an account."""
+"""The real wandb client: without an account, and online against a stand-in of the server."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import wandb
 import yaml
 
-QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--trainer.limit_test_batches=0")
+ROOT = Path(__file__).parents[2]
+QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2")
+METRICS = [
+    "train/loss",
+    "train/acc",
+    "train/grad_norm",
+    "val/loss",
+    "val/acc",
+    "lr",
+    "time/epoch_s",
+    "time/images_per_s",
+    "test/loss",
+    "test/acc",
+    "test/acc/0",
+    "test/acc/9",
+    "test/calibration_error",
+    "test/rejected_for_error_0.01",
+    "test/rejected_for_error_0.005",
+    "test/rejected_for_error_0.001",
+]
+PICTURES = [
+    "curves",
+    "confusion_matrix",
+    "predictions",
+    "worst_errors",
+    "filters",
+    "feature_maps",
+    "samples",
+    "rejection",
+    "calibration",
+]
+
+
+pytestmark = pytest.mark.wandb
 
 
 @pytest.fixture(autouse=True)
 def fresh_client():
     """The client reads the environment once in a process."""
+    wandb.teardown()
+    yield
     wandb.teardown()
 
 
@@ -30,31 +69,59 @@ def inspect(folder):
     return json.loads(done.stdout)
 
 
-def test_not_logged_in_means_offline_without_a_question(command, monkeypatch):
+def keys(tree, prefix=""):
+    """The dotted names of everything in nested dicts."""
+    for name, value in tree.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{name}.")
+
+
+def test_an_offline_run_holds_everything(command, monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "digits")
     monkeypatch.setenv("WANDB_TAGS", "one,two")
     monkeypatch.setenv("WANDB_NAME", "my run")
     code, out, err = command("fit", *QUICK)
     assert (code, err) == (0, "")
     (offline,) = (the_run() / "wandb").glob("offline-run-*")
-    assert f"wandb leet {offline}" in out
-    assert f"wandb sync {offline}" in out
+    assert "dashboard" in out
+    assert "wandb login && wandb sync" in out
 
     seen = inspect(offline)
-    text = json.dumps(seen)
-    for name in ("train/loss", "train/acc", "val/loss", "val/acc", "lr", "time/epoch_s", "time/images_per_s"):
-        assert name in text
+    assert seen["config"]["model"] == yaml.safe_load((the_run() / "config.yaml").read_text())["model"]
+    wanted = {"seed_everything", "data.split_seed", "trainer.max_epochs", "model.optimizer.init_args.weight_decay"}
+    made_with = {
+        "seed",
+        "versions.torch",
+        "threads",
+        "processor",
+        "git_commit",
+        "git_clean",
+        "parameters",
+        "data_sha256",
+    }
+    assert wanted | {f"made_with.{name}" for name in made_with} <= set(keys(seen["config"]))
+    summary = set(keys(seen["summary"]))
+    assert {*METRICS, *(f"pictures/{name}" for name in PICTURES)} <= summary | {
+        name.rsplit(".", 1)[0] for name in summary
+    }
+    assert {"val/acc.max", "val/acc.last", "val/loss.min", "val/loss.last"} <= summary
+    assert not any("nrows" in name for name in summary)  # what a table would leave on the dashboard
     for value in ("digits", "one", "two", "my run"):
-        assert value in text
-    # the whole config is there, not only the network's part of it
-    for part in yaml.safe_load((the_run() / "config.yaml").read_text()):
-        assert part in text
-    assert "weight_decay" in text
+        assert value in json.dumps(seen)
+    assert {path.stem for path in (the_run() / "pictures").iterdir()} == set(PICTURES)
+
+
+def test_pictures_can_be_switched_off(command, quick):
+    options = ("--trainer.max_epochs=1", "--trainer.limit_test_batches=1.0", "--pictures=false")
+    assert command("fit", *quick, *options)[0] == 0
+    assert (the_run() / "results.json").exists()
+    assert not (the_run() / "pictures").exists()
 
 
 def test_disabled_leaves_no_files_and_no_lines(command, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    code, out, err = command("fit", *QUICK)
+    code, out, err = command("fit", *QUICK, "--pictures=false")
     assert (code, err) == (0, "")
     assert "wandb" not in out
     assert not (the_run() / "wandb").exists()
@@ -62,7 +129,7 @@ def test_disabled_leaves_no_files_and_no_lines(command, monkeypatch):
 
 def test_a_malformed_key_is_never_printed_and_no_obstacle(command, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "secret-but-short")
-    code, out, err = command("fit", *QUICK)
+    code, out, err = command("fit", *QUICK, "--pictures=false")
     assert code == 0
     assert "malformed" in err
     assert "secret" not in out + err
@@ -73,5 +140,216 @@ def test_a_malformed_key_is_never_printed_and_no_obstacle(command, monkeypatch):
 def test_a_mode_that_is_asked_for_is_taken(command, monkeypatch, offline):
     monkeypatch.setenv("WANDB_MODE", offline)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert command("fit", *QUICK)[0] == 0
+    assert command("fit", *QUICK, "--pictures=false")[0] == 0
     assert list((the_run() / "wandb").glob("offline-run-*"))
+
+
+@pytest.fixture
+def silent_port():
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_key_without_a_network_costs_seconds_and_no_run(command, monkeypatch, silent_port):
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent_port}")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    started = time.monotonic()
+    code, _, err = command("fit", *QUICK, "--pictures=false")
+    waited = time.monotonic() - started
+    assert code == 0
+    assert "kept offline" in err
+    assert "0" * 40 not in err
+    assert waited < 20 + 10  # at most 20 for the server; the run itself takes some seconds
+    assert list((the_run() / "wandb").glob("offline-run-*"))
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The stand-in, started; its folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = tmp_path / "server"
+    script = ROOT / "tests" / "wandb_loopback.py"
+    process = subprocess.Popen([sys.executable, str(script), str(port), str(folder)])
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.05)
+    yield folder, process
+    process.kill()
+    process.wait()
+
+
+def streamed(folder, file):
+    """Every JSON line of a file that the client streamed to the server."""
+    lines = []
+    for line in (folder / "file_stream.jsonl").read_text().splitlines():
+        content = (json.loads(line).get("files") or {}).get(file, {}).get("content", [])
+        lines += [json.loads(row) for row in content]
+    return lines
+
+
+def history(folder):
+    return streamed(folder, "wandb-history.jsonl")
+
+
+def assert_delivered(folder, epochs):
+    rows, summary = history(folder), streamed(folder, "wandb-summary.json")[-1]
+    for metric in METRICS:
+        if metric.startswith("test/"):
+            assert metric in summary
+        else:
+            assert sum(metric in row for row in rows) == epochs, metric
+    assert {f"pictures/{name}" for name in PICTURES} <= set().union(*rows)
+    uploads = [path.name for path in (folder / "uploads").rglob("*.png")]
+    assert all(any(name.startswith(picture) for name in uploads) for picture in PICTURES)
+
+
+def test_online_the_server_gets_everything(command, server):
+    folder, _ = server
+    code, out, err = command("fit", *QUICK)
+    assert (code, "W&B:" in err) == (0, False)
+    assert_delivered(folder, epochs=2)
+    config = json.loads(json.loads((folder / "run.json").read_text())["config"])
+    assert config["model"]["value"] == yaml.safe_load((the_run() / "config.yaml").read_text())["model"]
+    assert "test/errors" in set().union(*history(folder))
+    log = (folder / "requests.log").read_text()
+    assert "CommitArtifact" in log
+    assert {"best.ckpt", "weights.safetensors"} <= {path.name for path in (folder / "uploads").rglob("*")}
+    (created,) = [line for line in log.splitlines() if line.startswith("CreateArtifact ") and '"model"' in line]
+    assert '"best"' in created
+    assert '"seed-1"' in created
+    assert "W&B" in out
+
+
+def test_a_resumed_run_goes_on_under_the_same_id(command, server):
+    folder, _ = server
+    options = ("--pictures=false", "--model.schedule=constant", "--trainer.limit_train_batches=3")
+    assert command("fit", *options, "--trainer.max_epochs=1")[0] == 0
+    first = json.loads((folder / "run.json").read_text())["name"]
+    wandb.teardown()
+    assert command("fit", "--ckpt_path=last", "--trainer.max_epochs=2")[0] == 0
+    assert json.loads((folder / "run.json").read_text())["name"] == first
+    assert {row["epoch"] for row in history(folder) if "train/loss" in row} == {1, 2}
+
+
+LONG = ("fit", "--trainer.max_epochs=8", "--trainer.limit_train_batches=20", "--pictures=false")
+
+
+def read_until(run, start):
+    """Read a process's lines until one begins with `start`."""
+    for line in run.stdout:
+        if line.startswith(start):
+            return
+    pytest.fail(f"no line began with {start!r}")
+
+
+def assert_whole_with_one_warning(run, folder):
+    _, err = run.communicate(timeout=90)
+    print(err)
+    assert run.returncode == 0
+    assert "Traceback" not in err
+    assert sum(line.startswith("W&B:") for line in err.splitlines()) == 1
+    (csv,) = folder.glob("runs/2*/metrics.csv")
+    assert len(csv.read_text().splitlines()) == 1 + 8
+    assert (csv.parent / "results.json").exists()
+
+
+def test_the_server_dying_in_mid_run_costs_nothing_but_a_warning(process, server, tmp_path):
+    _, stand_in = server
+    run = process(*LONG, environment={"WANDB_MODE": "online"})
+    read_until(run, "epoch 2/8")
+    stand_in.kill()
+    assert_whole_with_one_warning(run, tmp_path)
+
+
+def test_the_client_killed_in_mid_run_costs_nothing_but_a_warning(process, tmp_path):
+    run = process(*LONG, environment={"WANDB_MODE": "offline"})
+    read_until(run, "epoch 2/8")
+    children = [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if is_client(stat, run.pid)]
+    assert children
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert_whole_with_one_warning(run, tmp_path)
+
+
+def is_client(stat, parent):
+    try:
+        name, rest = stat.read_text().rsplit(")", 1)
+    except OSError:
+        return False
+    return "wandb-core" in name and int(rest.split()[1]) == parent
+
+
+def test_a_full_disk_under_wandbs_folder_costs_no_run(command, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = ("--pictures=false", "--model.schedule=constant", "--trainer.limit_train_batches=3")
+    assert command("fit", *options, "--trainer.max_epochs=1")[0] == 0
+    wandb.teardown()
+    full = the_run() / "wandb"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(full)], check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        (full / "filler").write_bytes(b"\0" * 4096)
+        code, _, err = command("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
+        wandb.teardown()
+    finally:
+        subprocess.run(["umount", "-l", str(full)], check=True)
+    assert code == 0
+    assert "W&B:" in err
+    assert len((the_run() / "metrics.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_sync_of_an_offline_run_delivers_the_same(command, server, monkeypatch):
+    folder, _ = server
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert command("fit", *QUICK)[0] == 0
+    (offline,) = (the_run() / "wandb").glob("offline-run-*")
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    command_line = [sys.executable, "-m", "wandb", "sync", str(offline)]
+    subprocess.run(command_line, env=environment, timeout=60, check=True, capture_output=True)
+    assert_delivered(folder, epochs=2)
+
+
+def test_an_agent_runs_the_trials_of_the_sweep(server, on_fakes, tmp_path):
+    folder, _ = server
+    trials = [
+        {"model.optimizer.lr": 0.004, "model.averaging": 0},
+        {"model.optimizer.lr": 0.02, "model.averaging": 0.99},
+    ]
+    (folder / "trials.json").write_text(json.dumps(trials))
+    sweep = yaml.safe_load((ROOT / "configs" / "sweep.yaml").read_text())
+    assert {name for trial in trials for name in trial} <= sweep["parameters"].keys()
+    sweep["command"] += [
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2",
+    ]  # the agent's arguments, cut short
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    environment = on_fakes | {
+        "WANDB_MODE": "online",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "agent", "tester/lenet_lightning/sweep1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    runs = sorted(path for path in (tmp_path / "runs").iterdir() if not path.is_symlink())
+    tried = [yaml.safe_load((run / "config.yaml").read_text())["model"] for run in runs]
+    assert [
+        {"model.optimizer.lr": model["optimizer"]["init_args"]["lr"], "model.averaging": model["averaging"]}
+        for model in tried
+    ] == trials
+    assert not any((run / "results.json").exists() for run in runs)  # no trial opens the test set
+    assert sum("val/acc" in row for row in history(folder)) == 2

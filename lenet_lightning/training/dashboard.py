@@ -1,0 +1,54 @@
+"""The runs on a terminal dashboard, without an account: `wandb leet` on the right files."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lenet_lightning.errors import RunError, UsageError
+
+
+def main(args: list[str]) -> int:
+    """Show a run, or all of them side by side; print a summary where there is no terminal.
+
+    Raises:
+        UsageError: no such run, or none that was tracked.
+        RunError: the dashboard failed.
+    """
+    parser = argparse.ArgumentParser(prog="lenet_lightning dashboard", description=main.__doc__.splitlines()[0])
+    parser.add_argument("run", nargs="?", help="a run's folder, or `all`; the newest run unless given")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs (default: runs)")
+    options = parser.parse_args(args)
+    files = _tracked(options.run, options.runs)
+    with tempfile.TemporaryDirectory() as together:
+        # the client browses runs that lie in one folder; here each lies in its own
+        for file in files:
+            (Path(together) / file.parent.name).symlink_to(file.parent.resolve())
+        if not sys.stdout.isatty():
+            code = max(_leet("inspect", "--summary", str(file)) for file in files)
+        else:
+            code = _leet(together if len(files) > 1 else str(files[0]))
+    offline = [str(file.parent) for file in files if file.parent.name.startswith("offline-run-")]
+    if offline:
+        print(f"to see it on W&B: wandb login && wandb sync {' '.join(offline)}")
+    if code:
+        raise RunError(f"wandb leet ended with exit code {code}")
+    return 0
+
+
+def _tracked(run: str | None, root: Path) -> list[Path]:
+    """Give the W&B files of the runs asked for, oldest first."""
+    folder = root if run in (None, "all") else Path(run)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: must be a run's folder, or `all`; there is none (train one with `fit`)")
+    pattern = "wandb/*run-*/*.wandb" if folder is not root else "*/wandb/*run-*/*.wandb"
+    files = [file for file in folder.glob(pattern) if "latest" not in file.parts and file.parent.name != "latest-run"]
+    files.sort(key=lambda file: file.parent.name.split("run-", 1)[1])
+    if not files:
+        raise UsageError(f"{folder}: holds no W&B files; its figures are in metrics.csv, its pictures in pictures/")
+    return files if run else files[-1:]
+
+
+def _leet(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "wandb", "leet", *arguments], check=False).returncode  # noqa: S603
