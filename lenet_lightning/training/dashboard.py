@@ -43,7 +43,8 @@ def _tracked(run: str | None, root: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: must be a run's folder, or `all`; there is none (train one with `fit`)")
     pattern = "wandb/*run-*/*.wandb" if folder is not root else "*/wandb/*run-*/*.wandb"
-    files = [file for file in folder.glob(pattern) if "latest" not in file.parts and file.parent.name != "latest-run"]
+    # runs/latest is a link to a run that is found under its own name, too
+    files = [file for file in folder.glob(pattern) if "latest" not in file.relative_to(folder).parts]
     files.sort(key=lambda file: file.parent.name.split("run-", 1)[1])
     if not files:
         raise UsageError(f"{folder}: holds no W&B files; its figures are in metrics.csv, its pictures in pictures/")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import wandb
 
 from lenet_lightning.__main__ import main
 
@@ -20,12 +21,14 @@ DOTS = [chr(code) for code in range(0x2801, 0x2900)]  # what the lines of the ch
 @pytest.fixture
 def two_runs(command, monkeypatch):
     """Two finished offline runs, named one and two."""
+    wandb.teardown()  # the client reads the environment once in a process
     for name in ("one", "two"):
         monkeypatch.setenv("WANDB_MODE", "offline")
         options = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--pictures=false")
         monkeypatch.setenv("WANDB_NAME", name)
         code, _, _ = command("fit", *options)
         assert code == 0
+    wandb.teardown()
     return Path("runs")
 
 
@@ -36,6 +39,8 @@ def test_without_a_terminal_it_prints_the_summary(two_runs, capfd):
     assert "wandb login && wandb sync" in out
     newest = sorted(path.name for path in two_runs.glob("2*"))[-1]
     assert newest in out
+    assert main(["dashboard", "runs/latest"]) == 0
+    assert "val/acc" in capfd.readouterr().out
     assert main(["dashboard", "all"]) == 0
     out, _ = capfd.readouterr()
     assert all(run.name in out for run in two_runs.glob("2*"))
