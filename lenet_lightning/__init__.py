@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lenet_lightning.data.mnist import MNISTDataModule
+    from lenet_lightning.inference.predictor import Recognizer
     from lenet_lightning.networks.lenet5 import LeNet5
     from lenet_lightning.training.classifier import DigitClassifier
 
-__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule"]
+__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule", "Recognizer"]
 
 # torch and Lightning take seconds to import: `--help` should not wait for them
-_HOMES = {"DigitClassifier": "training.classifier", "LeNet5": "networks.lenet5", "MNISTDataModule": "data.mnist"}
+_HOMES = {
+    "DigitClassifier": "training.classifier",
+    "LeNet5": "networks.lenet5",
+    "MNISTDataModule": "data.mnist",
+    "Recognizer": "inference.predictor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The front door: answers `--help` and `--version` at once, and imports only what the command asked for needs."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
 
 from lenet_lightning.errors import RunError, UsageError
@@ -14,6 +15,9 @@ commands:
   fit        train, then test the best checkpoint once
   validate   figures of a checkpoint on the validation digits
   test       figures of a checkpoint on the 10,000 test digits
+  predict    the digit in each of your own pictures
+  export     the trained network as .pth, .safetensors or ONNX
+  demo       a page to draw digits on
   dashboard  the runs on a terminal dashboard, with no account
 
 options:
@@ -24,7 +28,14 @@ options:
 example:
   python -m lenet_lightning fit --config configs/default.yaml --trainer.max_epochs 5"""
 
-COMMANDS = ("fit", "validate", "test", "dashboard")
+# those that do without Lightning are modules with a `main`; the others are LightningCLI's
+LIGHT = {
+    "predict": "inference.predict",
+    "export": "inference.export",
+    "demo": "inference.demo",
+    "dashboard": "training.dashboard",
+}
+COMMANDS = ("fit", "validate", "test", *LIGHT)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -58,10 +69,8 @@ def _run(args: list[str]) -> int:
         return 0
     if args[0] not in COMMANDS:
         raise UsageError(f"{args[0]}: no such command; there are {', '.join(COMMANDS)} (see --help)")
-    if args[0] == "dashboard":
-        from lenet_lightning.training import dashboard
-
-        return dashboard.main(args[1:])
+    if args[0] in LIGHT:
+        return import_module(f"lenet_lightning.{LIGHT[args[0]]}").main(args[1:])
     from lenet_lightning.training import cli
 
     cli.main(args)

@@ -1,17 +1,46 @@
-"""The weights file of a trained network: safetensors, with what one needs to use it."""
+"""Weights files: safetensors of ours, read and written; .ckpt of `fit` and .pth of the tutorial, read."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lenet_lightning.atomic import replacing
+from lenet_lightning.data import source
 from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.networks.lenet5 import LeNet5
 
 METADATA_KEY = "lenet_lightning"
+SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
+
+# of the default run: whoever has trained nothing yet can still read digits
+SHIPPED = Path(__file__).with_name("lenet5.safetensors")
+
+# the tutorial writes its network in three forms: what each calls the layers that LeNet5 calls by the first one's names
+FORMS = {
+    form: dict(zip(("conv1", "conv2", "linear1", "linear2", "linear3"), names, strict=True))
+    for form, names in {
+        "v1": ("conv1", "conv2", "linear1", "linear2", "linear3"),
+        "v2": ("model.0", "model.3", "model.7", "model.9", "model.11"),
+        "v3": ("conv_pool1.0", "conv_pool2.0", "fc1.0", "fc2.0", "out.0"),
+    }.items()
+}
+
+
+def facts_of(network: torch.nn.Module) -> dict[str, Any]:
+    """Give what is true of any weights of `network` that were trained here or by the tutorial."""
+    return {
+        "network": "lenet5",
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "classes": [str(digit) for digit in range(10)],
+        "mean": source.MEAN,
+        "std": source.STD,
+    }
 
 
 def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
@@ -25,18 +54,95 @@ def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> N
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Give the state_dict and the facts that `write` wrote.
+    """Give the state_dict, in LeNet5's own names, and the facts of a .safetensors, .ckpt, .pth or .pt file.
+
+    Nothing in the file is run. Of a checkpoint, the weight average is taken where there is one.
 
     Raises:
-        UsageError: there is no such file.
-        RunError: it is damaged, or not a file of this project.
+        UsageError: there is no such file, or its name ends otherwise.
+        RunError: it is damaged, not one of these, has weights that are not finite, or does not fit the network.
     """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
-        raise UsageError(f"{path}: no such weights file; `fit` writes one into its run folder")
+        raise UsageError(f"{path}: no such weights file; `fit` writes weights.safetensors into its run folder")
+    state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickled(path), None)
+    network = LeNet5()
+    if fault := _misfit(network, state_dict):
+        raise RunError(f"{path}: does not fit LeNet-5: {fault}")
+    if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
+        raise RunError(f"{path}: has weights that are not finite in {', '.join(broken)}; train again")
+    return state_dict, facts or facts_of(network)
+
+
+def load(path: Path) -> tuple[LeNet5, dict[str, Any]]:
+    """Give the network with the weights of a file that `read` takes, for evaluation, and the facts.
+
+    Raises:
+        UsageError, RunError: as `read` does.
+    """
+    state_dict, facts = read(path)
+    network = LeNet5()
+    network.load_state_dict(state_dict)
+    return network.eval().requires_grad_(False), facts
+
+
+def newest(root: Path, name: str) -> Path | None:
+    """Give the path of file `name` in the newest run below `root` that has one."""
+    found = [path for path in root.glob(f"*/{name}") if not path.parent.is_symlink()]
+    return max(found, key=lambda path: path.parent.name, default=None)
+
+
+def unpickle(path: Path) -> Any:
+    """Read a file that torch.save wrote, without running anything in it.
+
+    Raises:
+        RunError: it is damaged, or holds something other than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # torch's own text advises to switch the check off
+        reason = "it holds something other than tensors and plain values, or is damaged; save state_dict() alone"
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        reason = f"it is damaged ({str(error).splitlines()[0]})" if str(error) else "it is damaged"
+    raise RunError(f"{path}: cannot be loaded: {reason}")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[METADATA_KEY])  # noqa: SIM118
+            facts = json.loads(file.metadata()[METADATA_KEY])
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(facts)  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
         raise RunError(
-            f"{path}: must be a weights file written by `fit`, is damaged or something else: {error}"
+            f"{path}: must be a weights file written by `fit` or `export`, is damaged or something else: {error}"
         ) from error
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    saved = unpickle(path)
+    if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
+        averaged = _below("averaged.module.", saved["state_dict"])
+        return averaged or _below("network.", saved["state_dict"])
+    if not isinstance(saved, dict) or not all(isinstance(value, Tensor) for value in saved.values()):
+        raise RunError(f"{path}: must hold a state_dict, got a {type(saved).__name__} that is none")
+    for form in FORMS.values():
+        ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
+        if saved.keys() == ours.keys():
+            return {ours[name]: values for name, values in saved.items()}
+    return saved
+
+
+def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): values for name, values in state_dict.items() if name.startswith(prefix)}
+
+
+def _misfit(network: torch.nn.Module, state_dict: dict[str, Tensor]) -> str:
+    expected = network.state_dict()
+    faults = [f"{name} is missing" for name in expected if name not in state_dict]
+    faults += [f"{name} is no layer of it" for name in state_dict if name not in expected]
+    for name, values in expected.items():
+        if name in state_dict and state_dict[name].shape != values.shape:
+            faults.append(f"{name} must be {tuple(values.shape)}, got {tuple(state_dict[name].shape)}")
+    return "; ".join(faults)

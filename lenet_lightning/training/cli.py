@@ -272,14 +272,7 @@ class CLI(LightningCLI):
 
     def _facts(self) -> dict[str, Any]:
         """Give what is true of the weights wherever and whenever they were made."""
-        return {
-            "network": "lenet5",
-            "parameters": sum(p.numel() for p in self.model.network.parameters()),
-            "classes": [str(digit) for digit in range(10)],
-            "mean": source.MEAN,
-            "std": source.STD,
-            "seed": self.config[self.subcommand].seed_everything,
-        }
+        return weights.facts_of(self.model.network) | {"seed": self.config[self.subcommand].seed_everything}
 
     def _training_facts(self, best: Path) -> dict[str, Any]:
         return {

@@ -1,11 +1,11 @@
 """The runs on a terminal dashboard, without an account: `wandb leet` on the right files."""
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError
 
 
@@ -16,7 +16,7 @@ def main(args: list[str]) -> int:
         UsageError: no such run, or none that was tracked.
         RunError: the dashboard failed.
     """
-    parser = argparse.ArgumentParser(prog="lenet_lightning dashboard", description=main.__doc__.splitlines()[0])
+    parser = Parser("dashboard", main.__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", help="a run's folder, or `all`; the newest run unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs (default: runs)")
     options = parser.parse_args(args)

@@ -1,15 +1,14 @@
 """Run folders: where a run keeps what it makes, and how its checkpoints are found again."""
 
 import os
-import pickle
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.inference import weights
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -78,13 +77,9 @@ def find(root: Path, wanted: str) -> Path:
         UsageError: there is no such run or file, or it is an address.
     """
     if wanted in ("best", "last"):
-        found = sorted(root.glob(f"*/{wanted}.ckpt"), key=lambda path: path.parent.name)
-        found = [path for path in found if not path.parent.is_symlink()]
-        if not found:
-            raise UsageError(
-                f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE"
-            )
-        return found[-1]
+        if found := weights.newest(root, f"{wanted}.ckpt"):
+            return found
+        raise UsageError(f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE")
     if "://" in wanted:
         raise UsageError(
             f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first"
@@ -103,14 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged, or not one of `fit`.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
-            return checkpoint
-        reason = "it is no checkpoint of this project's `fit`"
-    except pickle.UnpicklingError:
-        # torch's own text advises to switch the check off
-        reason = "it holds something other than tensors and plain values, or is damaged"
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = f"it is damaged ({str(error).splitlines()[0]})" if str(error) else "it is damaged"
-    raise RunError(f"{path}: cannot be loaded: {reason}; name another checkpoint with --ckpt_path")
+    checkpoint = weights.unpickle(path)
+    if isinstance(checkpoint, dict) and {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
+        return checkpoint
+    raise RunError(f"{path}: is no checkpoint of this project's `fit`; name another one with --ckpt_path")

@@ -19,27 +19,27 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_equal_weights_are_equal_files(tmp_path):
     state = LeNet5().state_dict()
-    weights.write(state, FACTS, tmp_path / "a")
-    weights.write(state, dict(reversed(FACTS.items())), tmp_path / "b")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    weights.write(state, FACTS, tmp_path / "a.safetensors")
+    weights.write(state, dict(reversed(FACTS.items())), tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("size", [0, 5, 1_000, 200_000])
 def test_a_truncated_file_is_refused(tmp_path, size):
-    weights.write(LeNet5().state_dict(), FACTS, tmp_path / "w")
-    (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:size])
+    weights.write(LeNet5().state_dict(), FACTS, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:size])
     with pytest.raises(RunError, match="damaged"):
-        weights.read(tmp_path / "w")
+        weights.read(tmp_path / "w.safetensors")
 
 
 def test_a_file_of_another_project_is_refused(tmp_path):
     from safetensors.torch import save_file
 
-    save_file({"x": torch.zeros(1)}, tmp_path / "w")
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(RunError):
-        weights.read(tmp_path / "w")
+        weights.read(tmp_path / "w.safetensors")
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no such"):
-        weights.read(tmp_path / "none")
+        weights.read(tmp_path / "none.safetensors")

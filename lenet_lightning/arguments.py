@@ -1,0 +1,21 @@
+"""The parser of the commands that need no Lightning."""
+
+import argparse
+from typing import NoReturn
+
+from lenet_lightning.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, without abbreviations, and with errors of one line."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"lenet_lightning {command}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with the message alone.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message} (see {self.prog.split()[-1]} --help)")
