@@ -1,31 +1,162 @@
-"""Any picture of one digit to the 28 x 28 that MNIST would have made of it."""
+"""Any picture of a digit, in a file or in memory, to what MNIST would have made of it."""
 
-from dataclasses import dataclass
+import os
+import stat
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.inference import framing
 
 INVERT = ("auto", "yes", "no")
+
+# no others: a reader of PostScript runs programs
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+# a telephone's largest; five times as much memory is taken in bytes
+MAX_PIXELS = 50_000_000
+
+# of a JPEG picture that is larger, only every second, fourth or eighth line need be made
+_LARGE = (2000, 2000)
+_DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_STRIP = 256  # lines that are converted at once
+
+Picture = Path | str | BinaryIO | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A picture as the network sees it: (28, 28) uint8, bright on black, None if blank; and what to tell the user."""
+    """A digit as the network sees it.
 
-    pixels: np.ndarray | None
+    Attributes:
+        pixels: (28, 28) uint8, bright on black; None if the picture is blank.
+        notice: what the user should know about how the picture was read, or None.
+    """
+
+    pixels: np.ndarray | None = field(repr=False)
     notice: str | None = None
 
 
-def frame(image: Path | str | Image.Image | np.ndarray, invert: str = "auto") -> Framed:
-    grey = (
-        Image.open(image)
-        if isinstance(image, Path | str)
-        else Image.fromarray(image)
-        if isinstance(image, np.ndarray)
-        else image
-    )
-    pixels = np.asarray(grey.convert("L").resize((28, 28)))
-    if pixels.max() == pixels.min():
-        return Framed(None, "blank")
-    return Framed(255 - pixels if pixels[0, 0] > 127 else pixels)
+def frame(picture: Picture, invert: str = "auto") -> Framed:
+    """Find the digit in a picture and frame it as MNIST does; one that is framed so already stays as it is.
+
+    Args:
+        picture: a file's path, an open file, a PIL image, or an array (height, width) or (height, width, 1 to 4).
+        invert: whether the ink is lighter than its ground: "yes", "no", or "auto" to see for oneself.
+
+    Raises:
+        RunError: it is damaged, no picture, of a kind that is not read, or too large.
+        UsageError: the array has another shape.
+    """
+    grey, notices = _grey(picture)
+    for ink in {"auto": (grey, 255 - grey), "yes": (grey,), "no": (255 - grey,)}[invert]:
+        if framing.is_framed(ink):
+            return Framed(ink, _joined(notices))
+    found = framing.find(grey, invert)
+    if not found.digits:
+        return Framed(None, _joined(["blank", *notices]))
+    if found.apart > 1:
+        notices.append(f"{found.apart} digits? --line reads a row of them")
+    return Framed(found.digits[0], _joined(notices))
+
+
+def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
+    """Find the separate digits of a row in a picture, and frame each, left to right; a blank picture gives one blank.
+
+    Args and errors as of `frame`.
+    """
+    grey, notices = _grey(picture)
+    found = framing.find(grey, invert, line=True)
+    return [Framed(digit, _joined(notices)) for digit in found.digits] or [Framed(None, _joined(["blank", *notices]))]
+
+
+def printable(name: str) -> str:
+    """Give a file's name on one line, whatever is in it."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
+
+
+def _joined(notices: list[str]) -> str | None:
+    return "; ".join(notices) or None
+
+
+def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
+    """Give the picture's grey levels (height, width), uint8, upright and on white, and notices."""
+    if isinstance(picture, np.ndarray):
+        return _levels(_from_array(picture)), []
+    if isinstance(picture, Image.Image):
+        return _levels(picture), []
+    name = printable(str(picture)) if isinstance(picture, Path | str) else "the picture"
+    if isinstance(picture, Path | str):
+        _check_file(picture, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it mends
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(picture, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                animated = getattr(image, "is_animated", False)
+                image.draft("L", _LARGE)
+                return _levels(image), ["only the first of its frames was read"] if animated else []
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        reason = f"must have at most {MAX_PIXELS // 1_000_000} million pixels, has more; make it smaller"
+    except UnidentifiedImageError:
+        reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
+    # a damaged file makes its decoder raise anything
+    except Exception as error:
+        reason = f"cannot be read, is damaged: {printable(str(error)) or type(error).__name__}"
+    raise RunError(f"{name}: {reason}")
+
+
+def _check_file(path: Path | str, name: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        broken = " (a link that leads nowhere)" if os.path.islink(path) else ""
+        raise RunError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise RunError(f"{name}: must be a picture file, is {kind}")
+    if not os.access(path, os.R_OK):
+        raise RunError(f"{name}: cannot be read: {os.strerror(13)}; change its permissions")
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    values = array * np.uint8(255) if array.dtype == bool else array
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (2, 3, 4))):
+        raise UsageError(f"an array must be (height, width) or (height, width, 1 to 4), not empty, got {array.shape}")
+    if values.ndim == 2 and values.dtype != np.uint8:
+        return Image.fromarray(values.astype(np.float32))
+    return Image.fromarray(values)
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    deep = image.mode in _DEEP
+    clear = image.has_transparency_data
+    low, high = image.getextrema() if deep else (0, 255)
+    grey = np.empty((image.height, image.width), np.uint8)
+    # in strips: the whole as floats or with a white ground would take much memory
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        if deep:
+            values = np.asarray(strip, np.float32)
+            if not np.isfinite(values).all():
+                raise ValueError("it has pixels that are not finite numbers")
+            grey[top : top + _STRIP] = (values - low) * (255 / max(high - low, 1e-30))
+        elif clear:
+            white = Image.new("RGBA", strip.size, "white")
+            white.alpha_composite(strip.convert("RGBA"))
+            grey[top : top + _STRIP] = white.convert("L")
+        else:
+            grey[top : top + _STRIP] = strip.convert("RGB").convert("L") if strip.mode == "CMYK" else strip.convert("L")
+    upright = Image.fromarray(grey)
+    upright.info = image.info  # holds how the camera was turned
+    return np.asarray(ImageOps.exif_transpose(upright))
