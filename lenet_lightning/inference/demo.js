@@ -1,23 +1,36 @@
-// Runs once, in the page: gradio gives `element` (demo.py's PAD) and `trigger` (sends an event to Python).
+// Runs once, in the page: gradio gives `element` (demo.py's PAGE) and `server` (the function `read` in demo.py).
 const canvas = element.querySelector("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
 const [draw, erase] = element.querySelectorAll("[aria-pressed]");
 const chooser = element.querySelector("input");
-const note = element.querySelector(".note");
-let last = null;
-let waiting = null;
+const result = element.querySelector(".result");
+let last = null; // where the stroke has got to
+let next = null; // gives the picture to read next
+let busy = false;
 
 function wipe() {
   pen.fillStyle = "white";
   pen.fillRect(0, 0, canvas.width, canvas.height);
 }
 
-function send(picture) {
-  clearTimeout(waiting);
-  waiting = null;
-  note.textContent = "";
-  trigger("draw", { picture });
+// while one picture is being read, only the newest of the others waits
+async function send(picture) {
+  next = picture;
+  if (busy) return;
+  busy = true;
+  while (next) {
+    const url = next();
+    next = null;
+    try {
+      result.innerHTML = await server.read(url);
+    } catch {
+      result.querySelector(".notice").textContent = "No answer: does the program still run?";
+    }
+  }
+  busy = false;
 }
+
+const drawing = () => canvas.toDataURL();
 
 function stroke(event) {
   const box = canvas.getBoundingClientRect();
@@ -48,11 +61,11 @@ canvas.addEventListener("pointerdown", (event) => {
 canvas.addEventListener("pointermove", (event) => {
   if (!canvas.hasPointerCapture(event.pointerId)) return;
   stroke(event);
-  waiting ??= setTimeout(() => send(canvas.toDataURL()), 100);
+  send(drawing);
 });
 canvas.addEventListener("lostpointercapture", () => {
   last = null;
-  send(canvas.toDataURL());
+  send(drawing);
 });
 
 draw.addEventListener("click", () => pick(draw));
@@ -60,7 +73,7 @@ erase.addEventListener("click", () => pick(erase));
 element.querySelector(".clear").addEventListener("click", () => {
   wipe();
   pick(draw);
-  send(canvas.toDataURL());
+  send(drawing);
 });
 
 chooser.addEventListener("change", () => {
@@ -68,7 +81,7 @@ chooser.addEventListener("change", () => {
   chooser.value = ""; // the same file again is a change, too
   wipe();
   if (file.size > 7e6) {
-    note.textContent = `${file.name} is larger than 7 MB`;
+    result.querySelector(".notice").textContent = `${file.name} is larger than 7 MB.`;
     return;
   }
   // what the browser cannot show, Python may still read
@@ -78,7 +91,7 @@ chooser.addEventListener("change", () => {
     pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
   }, () => {});
   const reader = new FileReader();
-  reader.addEventListener("load", () => send(reader.result));
+  reader.addEventListener("load", () => send(() => reader.result));
   reader.readAsDataURL(file);
 });
 

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import io
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -22,31 +23,39 @@ from lenet_lightning.inference.predictor import Answer, Recognizer
 
 if TYPE_CHECKING:
     import fastapi
-    import gradio
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 BODY_BYTES = 10_000_000
 SECONDS = 10  # for a request to arrive
 CONNECTIONS = 256
 
-HEAD = """
-<h1>LeNet-5 reads your digit</h1>
-<p class="lead">Draw one digit, large, with the mouse or a finger, or upload a picture of one.</p>"""
-PAD = """
-<div class="pad">
-  <canvas width="280" height="280" aria-label="Draw a digit here"></canvas>
-  <div class="tools">
-    <button type="button" aria-pressed="true">Draw</button>
-    <button type="button" aria-pressed="false">Erase</button>
-    <button type="button" class="clear">Clear</button>
-    <label>Upload a picture<input type="file" accept="image/*"></label>
+PAGE = """
+<div class="demo">
+  <h1>LeNet-5 reads your digit</h1>
+  <p class="lead">Draw one digit, large, with the mouse or a finger, or upload a picture of one.</p>
+  <div class="pad">
+    <canvas width="280" height="280" aria-label="Draw a digit here"></canvas>
+    <div class="tools">
+      <button type="button" aria-pressed="true">Draw</button>
+      <button type="button" aria-pressed="false">Erase</button>
+      <button type="button" class="clear">Clear</button>
+      <label>Upload a picture<input type="file" accept="image/*"></label>
+    </div>
   </div>
-  <p class="note" role="alert"></p>
+  <div class="result" aria-live="polite">{result}</div>
+  <p class="faint">{weights}</p>
 </div>"""
 
+RESULT = """
+<div class="headline">{headline}</div>
+<figure>{seen}<figcaption>as the network sees it</figcaption></figure>
+<p class="notice">{notice}</p>
+<ol>{rows}</ol>"""
+BAR = '<li>{digit}<i><b style="width:{share:.1%}"></b></i><span>{share:.1%}</span></li>'
+
 # all that the page asks for; the rest of what gradio serves (files, proxies, uploads, its API) is not reachable
-PAGE = ("/assets/", "/static/", "/theme.css", "/gradio_api/startup-events", "/gradio_api/heartbeat/")
-EVENT = "/gradio_api/run/predict"
+REACHABLE = ("/assets/", "/static/", "/theme.css", "/gradio_api/startup-events", "/gradio_api/heartbeat/")
+READ = "/gradio_api/component_server/"
 HEADERS = {
     # gradio compiles its templates in the page, and puts scripts and styles into it
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -75,13 +84,11 @@ def main(args: list[str]) -> int:
         "--host", default="127.0.0.1", help="an address of this machine; any but 127.0.0.1 opens the page to others"
     )
     options = parser.parse_args(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the folder below is removed, too
     # first: what follows takes seconds
-    with _listen(options.host, options.port) as listening:
+    with _listen(options.host, options.port) as listening, tempfile.TemporaryDirectory() as folder:
         recognizer = Recognizer(options.weights)
-        try:
-            app = Guard(_app(recognizer), options.host)
-        except ModuleNotFoundError as error:
-            raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
+        app = Guard(_app(recognizer, folder), options.host)
         if options.host not in LOCAL:
             print(f"warning: --host {options.host}: whoever can reach this machine can use the page", file=sys.stderr)
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -106,7 +113,10 @@ class Guard:
         self.hosts = {*LOCAL, host.lower()}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a request: 404 no part of the page, 403 sent by another site, 408 too slow, 413 too large."""
+        """Answer a request, or refuse it.
+
+        403 it was made by another site, 404 no part of the page, 408 too slow, 413 too large, 415 not JSON.
+        """
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         from starlette.datastructures import Headers, MutableHeaders
@@ -126,7 +136,9 @@ class Guard:
         # a name that another site had point here (DNS rebinding) is none of ours
         if _hostname(host) not in self.hosts | {scope["server"][0]} or origin not in (None, f"http://{host}"):
             return await refuse(403, "not asked for by this page")
-        if scope["method"] == "POST" and scope["path"] == EVENT:
+        if scope["method"] == "POST" and scope["path"] == READ:
+            if headers.get("content-type") != "application/json":
+                return await refuse(415, "must be JSON")
             try:
                 async with asyncio.timeout(SECONDS):
                     body = await _body(receive)
@@ -141,7 +153,7 @@ class Guard:
 
             return await self.app(scope, replay, reply)
         path = scope["path"]
-        known = path == "/" or (path.startswith(PAGE) and ".." not in path and "\0" not in path)
+        known = path == "/" or (path.startswith(REACHABLE) and ".." not in path and "\0" not in path)
         if scope["method"] not in ("GET", "HEAD") or not known:
             return await refuse(404, "no part of the page")
         return await self.app(scope, receive, reply)
@@ -202,18 +214,41 @@ def _serve(app: Guard, listening: socket.socket) -> None:
     uvicorn.Server(config).run([listening])
 
 
-def _app(recognizer: Recognizer) -> "fastapi.FastAPI":
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it asks for newer versions when imported
-    import fastapi
-    import gradio
+def _app(recognizer: Recognizer, folder: str) -> "fastapi.FastAPI":
+    # gradio asks for newer versions, and makes a folder of its own, when it is imported
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+    try:
+        import fastapi
+        import gradio
+    except ModuleNotFoundError as error:
+        raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
 
+    one_at_a_time = threading.Lock()  # a large picture takes much memory
+
+    def read(picture: Any) -> str:
+        try:
+            with one_at_a_time:
+                return _result(_read(recognizer, picture, folder))
+        except RunError as error:
+            return _blank("No digit read", str(error))
+
+    here = Path(__file__)
+    with gradio.Blocks(title="LeNet-5 reads your digit", analytics_enabled=False, fill_width=True) as page:
+        gradio.HTML(
+            PAGE.format(result=_blank("Draw a digit"), weights=escape(_provenance(recognizer))),
+            js_on_load=here.with_name("demo.js").read_text("utf-8"),
+            # none of gradio's events: those take the addresses of files, and keep what is sent
+            server_functions=[read],
+        )
     return gradio.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None),
-        _page(recognizer),
+        page,
         path="/",
-        css_paths=Path(__file__).with_name("demo.css"),
+        css_paths=here.with_name("demo.css"),
         # gradio's own fonts come from elsewhere
-        theme=gradio.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
+        theme=gradio.themes.Default(
+            primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")
+        ),
         head='<link rel="icon" href="data:,">',
         footer_links=[],
         show_error=False,
@@ -225,37 +260,13 @@ def _app(recognizer: Recognizer) -> "fastapi.FastAPI":
     )
 
 
-def _page(recognizer: Recognizer) -> "gradio.Blocks":
-    import gradio
-
-    # a picture takes milliseconds, and much memory if it is large
-    one_at_a_time = threading.Lock()
-
-    def read(event: gradio.EventData) -> str:
-        try:
-            with one_at_a_time:
-                return _result(_read(recognizer, event._data))
-        except RunError as error:
-            return _nothing("No digit read", str(error))
-
-    with gradio.Blocks(title="LeNet-5 reads your digit", analytics_enabled=False) as page:
-        gradio.HTML(HEAD)
-        with gradio.Row():
-            pad = gradio.HTML(PAD, js_on_load=Path(__file__).with_name("demo.js").read_text("utf-8"))
-            result = gradio.HTML(_result(Answer(None, None, False, None, None)))
-        gradio.HTML(f'<p class="weights">{escape(_provenance(recognizer))}</p>')
-        # without the queue nothing of a visitor is kept between two requests
-        pad.draw(read, None, result, queue=False, show_progress="hidden", trigger_mode="always_last")
-    return page
-
-
-def _read(recognizer: Recognizer, sent: Any) -> Answer:
-    """Read the picture that demo.js sends, as the file that it is."""
+def _read(recognizer: Recognizer, picture: Any, folder: str) -> Answer:
+    """Read what demo.js sends, a data URL, as the file that it was."""
     try:
-        data = base64.b64decode(sent["picture"].partition(";base64,")[2], validate=True)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        data = base64.b64decode(picture.partition(";base64,")[2], validate=True)
+    except (AttributeError, ValueError) as error:
         raise RunError("must be a picture, got something else") from error
-    with tempfile.NamedTemporaryFile() as file:
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(data)
         file.flush()
         try:
@@ -266,31 +277,25 @@ def _read(recognizer: Recognizer, sent: Any) -> Answer:
 
 def _result(answer: Answer) -> str:
     if answer.probabilities is None:
-        return _nothing("Draw a digit", answer.notice)
+        return _blank("Draw a digit", answer.notice)
     png = io.BytesIO()
     Image.fromarray(answer.seen).save(png, "PNG")
     seen = base64.b64encode(png.getvalue()).decode()
-    rows = "".join(
-        f'<li>{digit}<i><b style="width:{100 * share:.1f}%"></b></i><span>{100 * share:.1f} %</span></li>'
-        for digit, share in ((digit, answer.probabilities[digit]) for digit in answer.ranked)
+    return RESULT.format(
+        headline=f'<div class="digit">{answer.digit}</div>',
+        seen=f'<img class="seen" alt="" src="data:image/png;base64,{seen}">',
+        notice=escape(answer.notice or ""),
+        rows="".join(BAR.format(digit=digit, share=answer.probabilities[digit]) for digit in answer.ranked),
     )
-    return f"""
-<div class="result" aria-live="polite">
-  <div class="digit">{answer.digit}</div>
-  <figure><img class="seen" alt="" src="data:image/png;base64,{seen}"><figcaption>as the network saw it</figcaption></figure>
-  <p class="notice">{escape(answer.notice or "")}</p>
-  <ol>{rows}</ol>
-</div>"""
 
 
-def _nothing(headline: str, notice: str | None) -> str:
-    return f"""
-<div class="result" aria-live="polite">
-  <div class="ask">{headline}</div>
-  <figure><div class="seen"></div><figcaption>as the network sees it</figcaption></figure>
-  <p class="notice">{escape(notice or "")}</p>
-  <ol>{"".join(f"<li>{digit}<i></i><span></span></li>" for digit in range(10))}</ol>
-</div>"""
+def _blank(headline: str, notice: str | None = None) -> str:
+    return RESULT.format(
+        headline=f'<div class="ask">{headline}</div>',
+        seen='<div class="seen"></div>',
+        notice=escape(notice or ""),
+        rows="".join(f"<li>{digit}<i></i><span></span></li>" for digit in range(10)),
+    )
 
 
 def _provenance(recognizer: Recognizer) -> str:
