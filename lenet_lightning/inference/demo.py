@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import base64
+import errno
 import io
 import os
 import signal
@@ -85,18 +86,18 @@ def main(args: list[str]) -> int:
     )
     options = parser.parse_args(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the folder below is removed, too
-    # first: what follows takes seconds
-    with _listen(options.host, options.port) as listening, tempfile.TemporaryDirectory() as folder:
-        recognizer = Recognizer(options.weights)
-        app = Guard(_app(recognizer, folder), options.host)
-        if options.host not in LOCAL:
-            print(f"warning: --host {options.host}: whoever can reach this machine can use the page", file=sys.stderr)
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"draw on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)", flush=True)
-        try:
+    try:
+        # the port first: what follows takes seconds
+        with _listen(options.host, options.port) as listening, tempfile.TemporaryDirectory() as folder:
+            recognizer = Recognizer(options.weights)
+            app = Guard(_app(recognizer, folder), options.host)
+            host = f"[{options.host}]" if ":" in options.host else options.host
+            if options.host not in LOCAL:
+                print(f"warning: --host {options.host}: whoever can reach it can use the page", file=sys.stderr)
+            print(f"draw on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)", flush=True)
             _serve(app, listening)
-        except KeyboardInterrupt:  # how one ends it
-            return 130
+    except KeyboardInterrupt:  # how one ends it
+        return 130
     return 0
 
 
@@ -185,10 +186,11 @@ def _port(value: str) -> int:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except socket.gaierror as error:
-        raise UsageError(f"--host {host}: must be an address of this machine, e.g. 127.0.0.1 ({error})") from error
     except OSError as error:
-        raise RunError(f"port {port} on {host}: {os.strerror(error.errno)}; try another one with --port") from error
+        reason = error.strerror or error
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(f"--host {host}: must be an address of this machine, e.g. 127.0.0.1 ({reason})") from error
+        raise RunError(f"port {port} on {host}: {reason}; choose another one with --port") from error
 
 
 def _serve(app: Guard, listening: socket.socket) -> None:
