@@ -21,11 +21,9 @@ async function send(picture) {
   while (next) {
     const url = next();
     next = null;
-    try {
-      result.innerHTML = await server.read(url);
-    } catch {
-      result.querySelector(".notice").textContent = "No answer: does the program still run?";
-    }
+    const answer = await server.read(url).catch(() => null); // undefined when refused
+    if (answer) result.innerHTML = answer;
+    else result.querySelector(".notice").textContent = "No answer: does the program still run?";
   }
   busy = false;
 }

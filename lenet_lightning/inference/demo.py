@@ -55,7 +55,7 @@ RESULT = """
 BAR = '<li>{digit}<i><b style="width:{share:.1%}"></b></i><span>{share:.1%}</span></li>'
 
 # all that the page asks for; the rest of what gradio serves (files, proxies, uploads, its API) is not reachable
-REACHABLE = ("/assets/", "/static/", "/theme.css", "/gradio_api/startup-events", "/gradio_api/heartbeat/")
+REACHABLE = ("/assets/", "/static/", "/theme.css")
 READ = "/gradio_api/component_server/"
 HEADERS = {
     # gradio compiles its templates in the page, and puts scripts and styles into it
@@ -162,12 +162,14 @@ class Guard:
 
 async def _body(receive: Any) -> bytes | None:
     body = bytearray()
-    while len(body) <= BODY_BYTES:
+    more = True
+    while more:
         message = await receive()
         body += message.get("body", b"")
-        if not message.get("more_body"):
-            return bytes(body)
-    return None
+        if len(body) > BODY_BYTES:
+            return None
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 def _hostname(host: str) -> str | None:
@@ -185,12 +187,12 @@ def _port(value: str) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        reason = error.strerror or error
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(f"--host {host}: must be an address of this machine, e.g. 127.0.0.1 ({reason})") from error
-        raise RunError(f"port {port} on {host}: {reason}; choose another one with --port") from error
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) not in (errno.EADDRINUSE, errno.EACCES):
+            raise UsageError(f"--host must be an address of this machine, e.g. 127.0.0.1, got {host!r}") from error
+        raise RunError(f"port {port} on {host}: {os.strerror(error.errno)}; choose another with --port") from error
 
 
 def _serve(app: Guard, listening: socket.socket) -> None:
@@ -211,7 +213,7 @@ def _serve(app: Guard, listening: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=1,  # pages that are still open keep a connection
+        timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run([listening])
 
@@ -225,7 +227,7 @@ def _app(recognizer: Recognizer, folder: str) -> "fastapi.FastAPI":
     except ModuleNotFoundError as error:
         raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
 
-    one_at_a_time = threading.Lock()  # a large picture takes much memory
+    one_at_a_time = threading.Lock()  # there is one file, and a large picture takes much memory
 
     def read(picture: Any) -> str:
         try:
@@ -265,16 +267,15 @@ def _app(recognizer: Recognizer, folder: str) -> "fastapi.FastAPI":
 def _read(recognizer: Recognizer, picture: Any, folder: str) -> Answer:
     """Read what demo.js sends, a data URL, as the file that it was."""
     try:
-        data = base64.b64decode(picture.partition(";base64,")[2], validate=True)
-    except (AttributeError, ValueError) as error:
+        data = base64.b64decode(picture.split(";base64,")[1], validate=True)
+    except (AttributeError, IndexError, ValueError) as error:
         raise RunError("must be a picture, got something else") from error
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        file.write(data)
-        file.flush()
-        try:
-            return recognizer(file.name)
-        except RunError as error:
-            raise RunError(str(error).removeprefix(f"{file.name}: ")) from error
+    file = Path(folder) / "picture"
+    file.write_bytes(data)
+    try:
+        return recognizer(file)
+    except RunError as error:
+        raise RunError(str(error).removeprefix(f"{file}: ")) from error
 
 
 def _result(answer: Answer) -> str:
