@@ -227,12 +227,12 @@ def _app(recognizer: Recognizer, folder: str) -> "fastapi.FastAPI":
     except ModuleNotFoundError as error:
         raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
 
-    one_at_a_time = threading.Lock()  # there is one file, and a large picture takes much memory
+    one_at_a_time = threading.Lock()  # a large picture takes much memory
 
     def read(picture: Any) -> str:
         try:
             with one_at_a_time:
-                return _result(_read(recognizer, picture, folder))
+                return _result(_read(recognizer, picture))
         except RunError as error:
             return _blank("No digit read", str(error))
 
@@ -264,18 +264,13 @@ def _app(recognizer: Recognizer, folder: str) -> "fastapi.FastAPI":
     )
 
 
-def _read(recognizer: Recognizer, picture: Any, folder: str) -> Answer:
+def _read(recognizer: Recognizer, picture: Any) -> Answer:
     """Read what demo.js sends, a data URL, as the file that it was."""
     try:
         data = base64.b64decode(picture.split(";base64,")[1], validate=True)
     except (AttributeError, IndexError, ValueError) as error:
         raise RunError("must be a picture, got something else") from error
-    file = Path(folder) / "picture"
-    file.write_bytes(data)
-    try:
-        return recognizer(file)
-    except RunError as error:
-        raise RunError(str(error).removeprefix(f"{file}: ")) from error
+    return recognizer(io.BytesIO(data))
 
 
 def _result(answer: Answer) -> str:

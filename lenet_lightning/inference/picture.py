@@ -3,12 +3,14 @@
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import framing
@@ -85,14 +87,39 @@ def _joined(notices: list[str]) -> str | None:
     return "; ".join(notices) or None
 
 
+def thumbnail(picture: Picture, side: int) -> Image.Image:
+    """Give the picture in colour, on white and upright, its longest side at most `side` pixels.
+
+    Errors as of `frame`.
+    """
+    with _opened(picture) as image:
+        upright = ImageOps.exif_transpose(Image.fromarray(_levels(image)) if image.mode in _DEEP else image)
+        if upright.mode in ("1", "P", "PA"):
+            upright = upright.convert("RGBA")
+        upright.thumbnail((side, side))
+        white = Image.new("RGBA", upright.size, "white")
+        white.alpha_composite(upright.convert("RGBA"))
+        return white.convert("RGB")
+
+
 def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
     """Give the picture's grey levels (height, width), uint8, upright and on white, and notices."""
+    with _opened(picture) as image:
+        animated = isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
+        image.draft("L", _LARGE)
+        return _levels(image), ["only the first of its frames was read"] if animated else []
+
+
+@contextmanager
+def _opened(picture: Picture) -> Iterator[Image.Image]:
     if isinstance(picture, np.ndarray):
-        return _levels(_from_array(picture)), []
+        picture = _from_array(picture)
     if isinstance(picture, Image.Image):
-        return _levels(picture), []
-    name = printable(str(picture)) if isinstance(picture, Path | str) else "the picture"
-    if isinstance(picture, Path | str):
+        yield picture
+        return
+    named = isinstance(picture, Path | str)
+    name = printable(str(picture)) if named else "the picture"
+    if named:
         _check_file(picture, name)
     try:
         with warnings.catch_warnings():
@@ -101,9 +128,8 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
             with Image.open(picture, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                animated = getattr(image, "is_animated", False)
-                image.draft("L", _LARGE)
-                return _levels(image), ["only the first of its frames was read"] if animated else []
+                yield image
+                return
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"must have at most {MAX_PIXELS // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,40 +17,159 @@ from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import picture
 from lenet_lightning.inference.predictor import Answer, Recognizer
 
-# what came through the standard input
 STDIN = "-"
 FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")
+
+# pictures that are read before their lines are printed
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was read in one picture, or the error that kept it from being read."""
+    """What was read in one picture, or why nothing was."""
 
+    source: Path | io.BytesIO | None
     name: str
-    source: Path | io.BytesIO
     answers: tuple[Answer, ...] = ()
     error: str | None = None
+    line: bool = False
 
     def fields(self) -> dict[str, Any]:
-        """Give the fields of `--json` and `--csv`: plain values, by their names in FIELDS.
+        """Give plain values by the names in FIELDS: what `--json` and `--csv` hold.
 
-        `digit` is null when blank, rejected or broken, and a string of digits with `--line`, where `probability` is
-        that all are right and `second` has, for each, the second best.
+        With `--line`, digit and second are strings of digits, and probability is that of all digits together.
         """
-        if self.error:
-            return dict.fromkeys(FIELDS) | {"picture": self.name, "rejected": False, "error": self.error}
         inked = [answer for answer in self.answers if answer.probabilities is not None]
         rejected = any(answer.rejected for answer in inked)
-        best, second = (_number([answer.ranked[place] for answer in inked]) for place in (0, 1))
-        probability = 1.0
-        for answer in inked:
-            probability *= float(answer.probabilities.max())
+        best, second = ("".join(str(answer.ranked[place]) for answer in inked) for place in (0, 1))
+        as_read = str if self.line else int
         return {
             "picture": self.name,
-            "digit": None if rejected else best,
-            "probability": probability if inked else None,
-            "second": second,
+            "digit": as_read(best) if inked and not rejected else None,
+            "probability": math.prod(float(answer.probabilities.max()) for answer in inked) if inked else None,
+            "second": as_read(second) if inked else None,
             "rejected": rejected,
-            "notice": self.answers[0].notice,
-            "error": None,
+            "notice": next((answer.notice for answer in self.answers), None),
+            "error": self.error,
         }
+
+    def text(self, width: int) -> str:
+        """Give the line that a person reads."""
+        fields = self.fields()
+        name = picture.printable(self.name).ljust(width)
+        if fields["probability"] is None:
+            return f"{name}  {fields['notice']}"
+        best = "".join(str(answer.ranked[0]) for answer in self.answers)
+        read = f"rejected ({best}?)" if fields["rejected"] else best
+        notice = f"   {fields['notice']}" if fields["notice"] else ""
+        return f"{name}  {read}  {fields['probability']:7.2%}   then {fields['second']}{notice}"
+
+
+def main(args: list[str]) -> int:
+    """Read the handwritten digit in each picture.
+
+    Raises:
+        UsageError: no such picture or folder; or as Recognizer.
+        RunError: the standard input or the output cannot be read or written; or as Recognizer.
+    """
+    parser = Parser("predict", main.__doc__.splitlines()[0])
+    parser.add_argument(
+        "pictures", nargs="+", metavar="PICTURE", help="a picture, a folder of pictures, or - for stdin"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help=".safetensors, .ckpt, .pth or .onnx (default: the newest run)"
+    )
+    parser.add_argument(
+        "--invert", choices=picture.INVERT, default="auto", help="light ink on dark ground (default: auto)"
+    )
+    parser.add_argument("--line", action="store_true", help="each picture holds a row of separate digits")
+    parser.add_argument(
+        "--reject-below",
+        type=float,
+        default=0,
+        metavar="MARGIN",
+        help="reject if the two best logits are closer than this",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help=f"print {', '.join(FIELDS)} as CSV")
+    form.add_argument("--json", action="store_true", help="print the same as one JSON array")
+    parser.add_argument(
+        "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
+    )
+    options = parser.parse_args(args)
+    if options.picture and not options.picture.parent.is_dir():
+        raise UsageError(f"--picture {options.picture}: its folder must exist")
+    asked = [row for name in options.pictures for row in _named(name)]
+    recognizer = Recognizer(options.weights, options.invert, options.reject_below)
+    print(f"weights {provenance(recognizer)}", file=sys.stderr)
+    rows: list[Row] = []
+    out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
+    if options.csv:
+        out.writeheader()
+    width = min(40, max(len(picture.printable(row.name)) for row in asked))
+    for row in _read(asked, recognizer, options.line):
+        rows.append(row)
+        if options.csv:
+            out.writerow(row.fields())
+        elif not options.json and not row.error:
+            print(row.text(width), flush=True)
+        if row.error:
+            print(f"error: {row.error}", file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps([row.fields() for row in rows], indent=2))
+    if options.picture:
+        from lenet_lightning.inference import grid
+
+        grid.draw(rows, options.picture)
+    return int(any(row.error for row in rows))
+
+
+def provenance(recognizer: Recognizer) -> str:
+    """Say which weights read, and how well they do."""
+    accuracy = recognizer.facts.get("test/acc")
+    return f"{recognizer.weights}" + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
+
+
+def _named(name: str) -> list[Row]:
+    """Give the pictures that an argument names, nothing read yet."""
+    if name == STDIN:
+        return [Row(io.BytesIO(sys.stdin.buffer.read()), STDIN)]
+    path = Path(name)
+    if not os.path.lexists(path):
+        raise UsageError(f"{picture.printable(name)}: no such picture or folder")
+    if not path.is_dir():
+        return [Row(path, _encodable(name))]
+    try:
+        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
+        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none"
+    except OSError as failure:
+        inside, error = [], f"cannot be read: {failure.strerror}"
+    if not inside:
+        return [Row(None, _encodable(name), error=f"{picture.printable(name)}: {error}")]
+    return [Row(each, _encodable(str(each))) for each in inside]
+
+
+def _encodable(name: str) -> str:
+    # bytes that are no text in the file system's encoding
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]:
+    for together in itertools.batched(asked, _AT_ONCE):
+        framed = [_framed(row, recognizer.invert, line) for row in together]
+        answers = iter(recognizer.answers([digit for digits in framed if isinstance(digits, list) for digit in digits]))
+        for row, digits in zip(together, framed, strict=True):
+            if isinstance(digits, str):
+                yield Row(row.source, row.name, error=digits)
+            else:
+                yield Row(row.source, row.name, tuple(itertools.islice(answers, len(digits))), line=line)
+
+
+def _framed(row: Row, invert: str, line: bool) -> list[picture.Framed] | str:
+    """Give the digits of a picture, or the error."""
+    if row.error:
+        return row.error
+    try:
+        return picture.frame_line(row.source, invert) if line else [picture.frame(row.source, invert)]
+    except RunError as error:
+        return str(error)
