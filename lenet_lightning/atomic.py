@@ -9,14 +9,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` to write to; on leaving, it is fsynced and takes `target`'s place.
+    """Give a path beside `target`, with its suffix, to write to; on leaving, it is fsynced and takes `target`'s place.
 
     If the block raises, `target` is as it was and nothing is left beside it.
 
     Raises:
         OSError: the folder of `target` cannot be written to, or is full.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
     os.close(handle)
     partial = Path(name)
     try:

@@ -26,6 +26,13 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("name", ["w.onnx", "w.tar.gz"])
+def test_the_unfinished_file_is_hidden_and_has_the_suffix_of_the_finished_one(tmp_path, name):
+    with replacing(tmp_path / name) as partial:
+        assert partial.suffix == (tmp_path / name).suffix
+        assert partial.name.startswith(".w.")
+
+
 def test_the_file_can_be_read_by_whom_the_umask_says(tmp_path):
     before = os.umask(0o027)
     try:

@@ -132,6 +132,16 @@ def fetch(root: Path, mirrors: Sequence[str] = MIRRORS) -> None:
         )
 
 
+def training_images(root: Path) -> "np.ndarray | None":
+    """Give the 60,000 training images (60,000, 28, 28), uint8, or None unless they lie below `root`, verified."""
+    path = Path(root) / "MNIST" / "raw" / FILES[0].name
+    if _fault(path, FILES[0]):
+        return None
+    import numpy as np
+
+    return np.fromfile(path, np.uint8, offset=16).reshape(-1, 28, 28)
+
+
 def _faults(raw: Path) -> dict[MnistFile, str]:
     faults = {file: _fault(raw / file.name, file) for file in FILES}
     return {file: fault for file, fault in faults.items() if fault}

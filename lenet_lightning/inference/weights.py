@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lenet_lightning.atomic import replacing
@@ -43,14 +43,23 @@ def facts_of(network: torch.nn.Module) -> dict[str, Any]:
     }
 
 
+def pack(state_dict: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    """Give the safetensors file of a network's state_dict and facts about it (plain JSON values).
+
+    Equal weights are equal files as long as no time or path is among the facts.
+    """
+    return save(state_dict, {METADATA_KEY: json.dumps(facts, sort_keys=True)})
+
+
 def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
-    """Write a network's state_dict and facts about it (plain JSON values, no time or path: equal weights, equal files).
+    """Write what `pack` gives.
 
     Raises:
         OSError: the folder cannot be written to, or is full; an older file is intact.
     """
     with replacing(path) as partial:
-        save_file(state_dict, partial, {METADATA_KEY: json.dumps(facts, sort_keys=True)})
+        # safetensors' own writing to a file raises something other than OSError when the disk is full
+        partial.write_bytes(pack(state_dict, facts))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

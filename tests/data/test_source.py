@@ -526,3 +526,15 @@ def test_real_mnist():
     assert {name: _sum((Path("data/MNIST/raw") / name).read_bytes()) for name in sums} == sums
     pixels = np.fromfile("data/MNIST/raw/train-images-idx3-ubyte", np.uint8, offset=16) / np.float32(255)
     assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (source.MEAN, source.STD)
+
+
+def test_training_images_are_given_only_if_verified(fake_mnist, tmp_path):
+    images = source.training_images(fake_mnist)
+    path = fake_mnist / "MNIST" / "raw" / NAMES[0]
+    assert (images.shape, images.dtype) == ((60_000, 28, 28), "uint8")
+    assert images.tobytes() == path.read_bytes()[16:]
+    copy = tmp_path / "MNIST" / "raw" / NAMES[0]
+    assert source.training_images(tmp_path) is None
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert source.training_images(tmp_path) is None

@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 import torch
 
@@ -43,3 +45,15 @@ def test_a_file_of_another_project_is_refused(tmp_path):
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no such"):
         weights.read(tmp_path / "none.safetensors")
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_older_file(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"older")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            weights.write(LeNet5().state_dict(), FACTS, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]

@@ -1,0 +1,178 @@
+"""The trained network as a file to use elsewhere: checked against the network, then put in place."""
+
+import io
+import json
+import signal
+import sys
+from collections import OrderedDict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lenet_lightning.arguments import Parser
+from lenet_lightning.atomic import replacing
+from lenet_lightning.data import source
+from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.inference import weights
+from lenet_lightning.inference.predictor import Recognizer
+
+# how far a logit may be off. float32 keeps seven digits: after 20 epochs of Adam logits reach 51, and torch and ONNX
+# Runtime, both right, differ by 1.9e-5
+TOLERANCE = 1e-5
+RELATIVE_TOLERANCE = 1e-6  # of the largest logit
+
+
+def main(args: list[str]) -> int:
+    """Write the trained network to a file, put in place once it is found to answer as the network does.
+
+    Raises:
+        UsageError: an option cannot be, names what is not there, or needs a package that is missing.
+        RunError: the weights are damaged, the file cannot be written, or does not answer as the network does; an older
+            file is intact.
+    """
+    parser = Parser("export", main.__doc__.splitlines()[0])
+    parser.add_argument(
+        "--format",
+        choices=("pth", "safetensors", "onnx"),
+        required=True,
+        help="pth: a plain state_dict, as the tutorial's; safetensors: with classes, mean, std and accuracy; "
+        "onnx: the same, takes pixels from 0 to 1, any number of images at once",
+    )
+    parser.add_argument(
+        "--form", choices=tuple(weights.FORMS), help="the tutorial's class that loads a pth (default: v1)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="what to export (default: the newest run's, else the shipped ones)"
+    )
+    parser.add_argument("--output", type=Path, help="the file to write (default: lenet5.pth, .safetensors or .onnx)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="where MNIST may be, to check on (default: data)"
+    )
+    options = parser.parse_args(args)
+    target = options.output or Path(f"lenet5.{options.format}")
+    _refuse(options.format, options.form, options.weights, target)
+    # a killed export leaves no unfinished file either
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    recognizer = Recognizer(options.weights)
+    network, facts = weights.load(recognizer.weights)
+    if options.format == "pth":
+        content = _pth(network, options.form or "v1")
+    elif options.format == "safetensors":
+        content = weights.pack(network.state_dict(), facts)
+    else:
+        content = _onnx(network, facts)
+
+    images = source.training_images(options.data)
+    if images is None:
+        images = _made_up()
+        kind = f"made-up images, as no verified MNIST lies below {options.data}"
+    else:
+        kind = f"training images below {options.data}, the validation images among them"
+    expected = recognizer.logits(images)
+    try:
+        with replacing(target) as partial:
+            partial.write_bytes(content)
+            difference = _difference(partial, images, expected)
+    except RunError as error:
+        raise RunError(
+            f"{target}: not written, as it would not answer as {recognizer.weights} does: {error}"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{target}: cannot be written ({error.strerror}); make room, or name another file with --output"
+        ) from error
+    print(f"exported  {recognizer.weights}")
+    print(f"to        {target}, {len(content):,} bytes")
+    print(f"checked   on {len(images):,} {kind}: the same digits, logits differ by at most {difference:.1e}")
+    return 0
+
+
+def _refuse(format_: str, form: str | None, path: Path | None, target: Path) -> None:
+    if form and format_ != "pth":
+        raise UsageError(f"--form {form}: only a pth has a form; leave it out, or ask for --format pth")
+    if path and path.suffix == ".onnx":
+        raise UsageError(
+            f"--weights {path}: cannot be exported again; give the .safetensors, .ckpt or .pth that it was made from"
+        )
+    if target.suffix != f".{format_}":
+        raise UsageError(f"--output {target}: must end with .{format_}, by which `predict` knows the format")
+    if not target.parent.is_dir():
+        raise UsageError(f"--output {target}: there is no folder {target.parent}; make it first")
+    if target.is_dir():
+        raise UsageError(f"--output {target}: must be a file, is a folder")
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]
+    if format_ == "onnx" and missing:
+        raise UsageError(f"--format onnx: needs {', '.join(missing)}: pip install 'lenet_lightning[export]'")
+
+
+def _pth(network: nn.Module, form: str) -> bytes:
+    names = weights.FORMS[form]
+    renamed = OrderedDict()
+    for name, values in network.state_dict().items():
+        layer, kind = name.split(".")
+        renamed[f"{names[layer]}.{kind}"] = values
+    # given a path, torch.save would write its name into the file
+    file = io.BytesIO()
+    torch.save(renamed, file)
+    return file.getvalue()
+
+
+class _FromPixels(nn.Module):
+    """The network with its normalisation: pixels (N, 1, 28, 28) from 0 to 1, to logits (N, 10)."""
+
+    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.network = network
+        self.mean = mean
+        self.std = std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network((pixels - self.mean) / self.std)
+
+
+def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
+    program = torch.onnx.export(
+        _FromPixels(network, facts["mean"], facts["std"]).eval(),
+        # one image would be taken to mean that there is never more than one
+        (torch.zeros(2, 1, 28, 28),),
+        input_names=["pixels"],
+        output_names=["logits"],
+        dynamic_shapes=({0: "batch"},),
+        external_data=False,
+        verbose=False,
+    )
+    # the exporter notes for each layer in which file of this machine it was called
+    for part in (program.model.graph, *program.model.graph):
+        part.metadata_props.clear()
+    program.model.metadata_props[weights.METADATA_KEY] = json.dumps(facts, sort_keys=True)
+    return program.model_proto.SerializeToString(deterministic=True)
+
+
+def _made_up() -> np.ndarray:
+    # squares rather than pixels of noise, which the first layer would average to the same grey for all
+    squares = np.random.default_rng(0).integers(0, 256, (1_000, 7, 7), np.uint8)
+    return squares.repeat(4, axis=1).repeat(4, axis=2)
+
+
+def _difference(path: Path, images: np.ndarray, expected: np.ndarray) -> float:
+    """Give the largest difference between the logits of the file at `path` and those expected of it.
+
+    Raises:
+        RunError: the file cannot be read, the difference is too large, or a digit is another one.
+    """
+    found = Recognizer(path).logits(images)
+    difference = float(np.abs(found - expected).max())
+    allowed = max(TOLERANCE, RELATIVE_TOLERANCE * float(np.abs(expected).max()))
+    others = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    # written so that a difference that is not a number fails, too
+    if not difference <= allowed or others:
+        raise RunError(
+            f"logits differ by up to {difference:.1e} (allowed: {allowed:.1e}), "
+            f"the digits of {others:,} of {len(images):,} images differ"
+        )
+    return difference
