@@ -1,5 +1,7 @@
 """The front door: answers `--help` and `--version` at once, and imports only what the command asked for needs."""
 
+import os
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -39,7 +41,10 @@ COMMANDS = ("fit", "validate", "test", *LIGHT)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command line and give its exit code: 0, 1 (failed), 2 (asks for what cannot be), 130 (Ctrl-C)."""
+    """Run a command line and give its exit code.
+
+    0, 1 (failed), 2 (asks for what cannot be), 130 (Ctrl-C), 141 (nobody reads the output).
+    """
     args = sys.argv[1:] if args is None else list(args)
     debug = "--debug" in args
     if debug:
@@ -47,8 +52,13 @@ def main(args: list[str] | None = None) -> int:
     try:
         return _run(args)
     except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept, and goes on with: fit --ckpt_path last", file=sys.stderr)
+        kept = "; what was finished is kept, and goes on with: fit --ckpt_path last" if args[0] == "fit" else ""
+        print(f"\ninterrupted{kept}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # whoever read the output has enough; Python would complain when it flushes the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         if debug:
             raise
@@ -70,6 +80,8 @@ def _run(args: list[str]) -> int:
     if args[0] not in COMMANDS:
         raise UsageError(f"{args[0]}: no such command; there are {', '.join(COMMANDS)} (see --help)")
     if args[0] in LIGHT:
+        # what is unfinished is removed on the way out
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return import_module(f"lenet_lightning.{LIGHT[args[0]]}").main(args[1:])
     from lenet_lightning.training import cli
 

@@ -6,7 +6,6 @@ import base64
 import errno
 import io
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -85,7 +84,6 @@ def main(args: list[str]) -> int:
         "--host", default="127.0.0.1", help="an address of this machine; any but 127.0.0.1 opens the page to others"
     )
     options = parser.parse_args(args)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the folder below is removed, too
     try:
         # the port first: what follows takes seconds
         with _listen(options.host, options.port) as listening, tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,6 @@
 
 import io
 import json
-import signal
-import sys
 from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,9 +53,6 @@ def main(args: list[str]) -> int:
     options = parser.parse_args(args)
     target = options.output or Path(f"lenet5.{options.format}")
     _refuse(options.format, options.form, options.weights, target)
-    # a killed export leaves no unfinished file either
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
     recognizer = Recognizer(options.weights)
     network, facts = weights.load(recognizer.weights)
     if options.format == "pth":

@@ -155,7 +155,8 @@ def _encodable(name: str) -> str:
 
 
 def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]:
-    for together in itertools.batched(asked, _AT_ONCE):
+    for start in range(0, len(asked), _AT_ONCE):
+        together = asked[start : start + _AT_ONCE]
         framed = [_framed(row, recognizer.invert, line) for row in together]
         answers = iter(recognizer.answers([digit for digits in framed if isinstance(digits, list) for digit in digits]))
         for row, digits in zip(together, framed, strict=True):
