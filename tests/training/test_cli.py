@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from lenet_lightning import LeNet5
+from lenet_lightning.__main__ import COMMANDS
 from lenet_lightning.data import source
 from lenet_lightning.inference import weights
 
