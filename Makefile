@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train dashboard test test-wandb test-demo test-real lint bench lock clean
+.PHONY: help install train dashboard test test-wandb test-demo test-real lint bench lock weights clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
+
+weights: $(INSTALLED) ## train the weights that come with the package; their sum is in tests/inference/test_weights.py
+	$(VENV) -m lenet_lightning fit --config configs/default.yaml
+	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/inference/lenet5.safetensors
 
 dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no account
 	$(VENV) -m lenet_lightning dashboard

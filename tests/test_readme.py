@@ -5,8 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
-from lenet_lightning.__main__ import main
+from lenet_lightning.__main__ import _run, main
+from lenet_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,12 +26,39 @@ def test_commands_are_understood(line, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own, which a notebook would show too
 def test_python_example_runs(fake_mnist, tmp_path, monkeypatch):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```python\n(from pathlib.*?)```", README, re.DOTALL)
     (tmp_path / "data").symlink_to(fake_mnist)
     monkeypatch.chdir(tmp_path)
     assert "Trainer(max_epochs=1)" in example
     exec(example.replace("max_epochs=1", "max_epochs=1, limit_train_batches=5"), {})
     assert (tmp_path / "lenet5.safetensors").exists()
+
+
+def test_own_digits_example_runs(tmp_path, monkeypatch, capsys):
+    (example,) = re.findall(r"```python\n(from lenet_lightning import Recognizer.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    picture = Image.new("L", (300, 300), "white")
+    ImageDraw.Draw(picture).line([(80, 60), (220, 60), (130, 250)], "black", 24, joint="curve")
+    picture.save("seven.png")
+    exec(example, {})
+    assert capsys.readouterr().out.startswith("7 ")
+
+
+def test_light_commands_are_understood(tmp_path, monkeypatch):
+    lines = re.findall(
+        r"^    python -m lenet_lightning ((?:predict|export|demo).*?)(?:   +#.*)?$", README, re.MULTILINE
+    )
+    assert len(lines) >= 7
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        with pytest.raises(UsageError, match="none"):
+            _run(
+                [
+                    *shlex.split(line.replace("seven.jpg", ".").replace("photos", ".").replace("letter.png", ".")),
+                    "--weights",
+                    "none.pth",
+                ]
+            )
 
 
 def test_make_targets_exist():

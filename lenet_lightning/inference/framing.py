@@ -20,6 +20,8 @@ _CLOSE = 80
 
 # in pixels of a digit seen close: all but 1 % of MNIST's lines are wider than the first, half are than the second
 _THIN, _USUAL = 6.5, 10.5
+# of the picture's longest side: lines are narrower
+_WIDEST = 0.35
 # of 256 grey levels: ink differs from its ground by more
 _LEAST_CONTRAST = 14
 # of the full strength of the ink: where it begins
@@ -66,10 +68,12 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     """
     small, by = _to_search(grey)
     region = _sheet(small)
-    for start in (region & ~ndimage.binary_erosion(region, iterations=max(1, round(0.04 * max(small.shape)))), region):
+    ring = region & ~ndimage.binary_erosion(region, iterations=max(1, round(0.04 * max(small.shape))))
+    # if all seems blank: a shadow's edge may cross the ink, or the ink fill the ring
+    for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
         ground = _ground(small, region, start)
         noise = _noise(small, ground, region)
-        inks = {sign: _narrow(sign * (small - ground), region) for sign in _SIGNS[invert]}
+        inks = {sign: _narrow(sign * (small - ground), widest, region) for sign in _SIGNS[invert]}
         pieces = {sign: _pieces(ink, region, noise) for sign, ink in inks.items()}
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
         if pieces[sign].any():
@@ -132,18 +136,22 @@ def _rectangle(region: np.ndarray) -> float:
 
 def _ground(grey: np.ndarray, region: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Give the light of the ground at every pixel, float32, as a plane and then a quadric that most pixels lie near."""
-    y, x = np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j]
-    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], -1).astype(np.float32)
-    ground = np.full(grey.shape, np.median(grey[start]), np.float32)
-    # at first only where there should be no ink: else that of a bold digit could win
+    y, x = (axis.astype(np.float32) for axis in np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j])
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], -1)
+    few = np.s_[::2, ::2]  # enough to fit six numbers
+    levels, all_terms, region, start = grey[few], terms[few], region[few], start[few]
+    ground = np.full(levels.shape, np.median(levels[start] if start.any() else levels), np.float32)
+    weights = np.array([ground.flat[0]], np.float32)
     near = start
+    # at first only where there should be no ink: else that of a bold digit could win
     for where, kept in [(start, 3)] * 3 + [(region, 3)] * 3 + [(region, 6)] * 4:
-        off = np.abs(grey - ground)
-        near = where & (off < max(20, 4.5 * np.median(off[near])))
-        if near.sum() < 50:
+        off = np.abs(levels - ground)
+        near = where & (off < max(20, 4.5 * np.median(off[near]))) if near.any() else near
+        if near.sum() < 20:
             break
-        ground = terms[..., :kept] @ np.linalg.lstsq(terms[near][:, :kept], grey[near], rcond=None)[0]
-    return ground
+        weights = np.linalg.lstsq(all_terms[near][:, :kept], levels[near], rcond=None)[0]
+        ground = all_terms[..., :kept] @ weights
+    return terms[..., : len(weights)] @ weights
 
 
 def _noise(grey: np.ndarray, ground: np.ndarray, region: np.ndarray) -> float:
@@ -153,10 +161,10 @@ def _noise(grey: np.ndarray, ground: np.ndarray, region: np.ndarray) -> float:
     return 1.4826 * min(float(np.median(np.abs(each[region]))) for each in off)
 
 
-def _narrow(above: np.ndarray, region: np.ndarray | bool = True) -> np.ndarray:
+def _narrow(above: np.ndarray, widest: float, region: np.ndarray | bool = True) -> np.ndarray:
     """Of how far each pixel is above its ground, keep what belongs to lines; shadows and stains are wider than they."""
     above = np.where(region, above, 0).clip(0)
-    wider = (1 + round(0.35 * max(above.shape)),) * 2
+    wider = (1 + round(widest * max(above.shape)),) * 2
     eroded = ndimage.grey_erosion(ndimage.gaussian_filter(above, 1), wider, mode="constant")
     return np.minimum(above, above - ndimage.grey_dilation(eroded, wider, mode="constant"))
 
@@ -252,7 +260,7 @@ def _close_up(grey: np.ndarray, by: float, ground: np.ndarray, sign: int, mask: 
         # bicubic averages when it makes smaller
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box), np.float32)
 
-    ink = _narrow(sign * (close(grey, by) - close(ground)))
+    ink = _narrow(sign * (close(grey, by) - close(ground)), _WIDEST)
     ink = ink * close(ndimage.binary_dilation(mask, _ALL_AROUND, 2).astype(np.float32))
     strong = ink[ink > _LEAST_CONTRAST / 2]
     return (ink / _full(strong)).clip(0, 1) if len(strong) else np.zeros_like(ink)

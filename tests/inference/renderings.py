@@ -155,3 +155,16 @@ def phone(digit, rng):
     seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(3)), np.float32)
     seen = seen * _lamp(seen.shape[:2], rng) + rng.normal(0, 8, seen.shape)
     return _file(Image.fromarray(seen.clip(0, 255).astype(np.uint8)), "JPEG", quality=60)
+
+
+def row(digits, rng):
+    """Digits side by side, as in a zip code: each of a size, a height and a distance of its own."""
+    pieces = []
+    for digit in digits:
+        times = int(rng.integers(4, 7))
+        columns = np.nonzero(digit.max(0) > 127)[0]
+        ink = enlarged(digit, times, (200, 28 * times), (int(rng.integers(0, 200 - 28 * times + 1)), 0))
+        gap = np.zeros((200, int(rng.integers(12, 40))), np.float32)
+        pieces += [ink[:, max(0, columns[0] - 1) * times : (columns[-1] + 2) * times], gap]
+    ink = np.hstack([np.zeros((200, 30), np.float32), *pieces])
+    return _file(_between(ink, (250, 240, 214), (40, 50, 150)), "PNG")

@@ -1,3 +1,4 @@
+import hashlib
 import resource
 
 import pytest
@@ -8,6 +9,13 @@ from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 
 FACTS = {"network": "lenet5", "mean": 0.1307, "classes": ["0", "1"]}
+
+
+def test_the_shipped_file_is_the_one_that_make_weights_made():
+    content = weights.SHIPPED.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == "5f04007e2591721b9604d5a847b64e1f419878ed6cdd652bf5ffa814698f0b52"
+    _, facts = weights.read(weights.SHIPPED)
+    assert facts["test/acc"] >= 0.9935  # the bound of default.yaml
 
 
 def test_what_is_written_is_read(tmp_path):
