@@ -94,12 +94,16 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
     Errors as of `frame`.
     """
     with _opened(picture) as image:
-        upright = ImageOps.exif_transpose(Image.fromarray(_levels(image)) if image.mode in _DEEP else image)
-        if upright.mode in ("1", "P", "PA"):
-            upright = upright.convert("RGBA")
+        image.draft("RGB", _LARGE)
+        # every so many-th pixel at first: another copy of a large picture would take much memory
+        some = [max(1, length // max(1, max(image.size) // (8 * side))) for length in image.size]
+        few = (Image.fromarray(_levels(image)) if image.mode in _DEEP else image).resize(some, Image.Resampling.NEAREST)
+        few = few.convert("RGB" if few.mode in ("CMYK", "HSV") else "RGBA").convert("RGBA")
+        few.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        upright = ImageOps.exif_transpose(few)
         upright.thumbnail((side, side))
         white = Image.new("RGBA", upright.size, "white")
-        white.alpha_composite(upright.convert("RGBA"))
+        white.alpha_composite(upright)
         return white.convert("RGB")
 
 
@@ -136,9 +140,9 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
         reason = f"must have at most {MAX_PIXELS // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
         reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
-    # a damaged file makes its decoder raise anything
+    # a damaged file makes its decoder raise anything, and not all that is whole can be converted
     except Exception as error:
-        reason = f"cannot be read, is damaged: {printable(str(error)) or type(error).__name__}; save it again"
+        reason = f"cannot be read: {printable(str(error)) or type(error).__name__}; save it again"
     raise RunError(f"{name}: {reason}")
 
 
@@ -147,7 +151,9 @@ def _check_file(path: Path | str, name: str) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         broken = " (a link that leads nowhere)" if os.path.islink(path) else ""
-        raise RunError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}; name another") from error
+        raise RunError(
+            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}; name another"
+        ) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise RunError(f"{name}: must be a picture file, is {kind}; name another")
@@ -189,6 +195,7 @@ def _levels(image: Image.Image) -> np.ndarray:
             white.alpha_composite(tile.convert("RGBA"))
             levels = white.convert("L")
         else:
-            levels = tile.convert("RGB").convert("L") if tile.mode == "CMYK" else tile.convert("L")
+            # from these there is no other way
+            levels = (tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile).convert("L")
         grey[top : top + lines, left : left + columns] = levels
     return grey
