@@ -24,6 +24,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 # a telephone's largest; five times as much memory is taken in bytes
 MAX_PIXELS = 50_000_000
+# the decoder of this one takes three times as much memory as the others
+MAX_PIXELS_WEBP = 20_000_000
 
 # of a JPEG picture that is larger, only every second, fourth or eighth line need be made
 _LARGE = (2000, 2000)
@@ -127,17 +129,19 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     if path:
         _check_file(picture, name)
     in_memory = isinstance(picture, Image.Image)
+    most = MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it mends
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with nullcontext(picture) if in_memory else Image.open(picture, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
+                most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+                if image.width * image.height > most:
                     raise Image.DecompressionBombError
                 yield image
                 return
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"must have at most {MAX_PIXELS // 1_000_000} million pixels, has more; make it smaller"
+        reason = f"must have at most {most // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
         reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
     # a damaged file makes its decoder raise anything, and not all that is whole can be converted

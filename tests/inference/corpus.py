@@ -92,10 +92,10 @@ def _frames(path, **options):
     seven().save(path, save_all=True, append_images=frames, **options)
 
 
-def turned(path, orientation, **options):
+def turned(path, orientation, side=200, mode="L", **options):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = seven()
+    image = seven(side=side, mode=mode)
     (image.transpose(TURNS[orientation]) if orientation > 1 else image).save(path, exif=exif, **options)
 
 
@@ -178,6 +178,11 @@ BAD = [
     Case("page.pdf", _write(PDF), error=NO_PICTURE),
     Case("bomb.png", lambda path: path.write_bytes(_png(30_000, 30_000)), error=TOO_LARGE),
     Case("just too large.png", lambda path: path.write_bytes(_png(10_000, 5_001)), error=TOO_LARGE),
+    Case(
+        "too large.webp",
+        _image(lambda: Image.new("L", (5_000, 4_001)), lossless=True, method=0),
+        error=TOO_LARGE.replace("50", "20"),
+    ),
     Case("truncated.png", lambda path: _half(path, seven()), error=damaged("image file is truncated")),
     Case("truncated.jpg", _cut_jpeg, error=damaged("image file is truncated")),
     Case("lab.tiff", _image(_lab), error=damaged("conversion from LAB to RGB not supported")),
