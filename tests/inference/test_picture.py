@@ -215,7 +215,7 @@ def test_an_array_that_is_not_finite_is_a_run_error(value):
         picture.frame(pixels)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.sampled_from(picture.INVERT))
 def test_any_pixels_are_a_framed_digit_or_blank(pixels, invert):
     found = picture.frame(pixels, invert)
