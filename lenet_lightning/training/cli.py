@@ -38,6 +38,13 @@ Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring=
 class Parser(LightningArgumentParser):
     """A parser whose errors are short."""
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, and refuse a config that is no text."""
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--config must be a file of UTF-8 text, got something else ({error.reason})") from error
+
     def error(self, message: str, ex: Exception | None = None) -> None:
         """End the command with the message alone; the usage text is 50 lines long.
 
