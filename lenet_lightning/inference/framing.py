@@ -27,6 +27,9 @@ _LEAST_CONTRAST = 14
 # of the full strength of the ink: where it begins
 _EDGE = 0.4
 
+# more are a pattern or noise, which would take minutes to be put together
+_MOST_PIECES = 200
+
 _ALL_AROUND = np.ones((3, 3), bool)
 
 
@@ -186,6 +189,7 @@ def _pieces(ink: np.ndarray, region: np.ndarray, noise: float) -> np.ndarray:
             # unless it fills the picture
             filling = [[part.stop - part.start for part in box] for box in ndimage.find_objects(labels)]
             good = (touching < 0.7 * border.sum()) & (np.array(filling) > 0.9 * np.array(mask.shape)).all(1)
+        good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
         mask &= np.append(good, False)[labels - 1]
         if edge and mask.any():
             mask &= ink > edge * _full(ink[mask])

@@ -1,16 +1,17 @@
 """Any picture of a digit, in a file or in memory, to what MNIST would have made of it."""
 
+import itertools
 import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import framing
@@ -23,11 +24,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 # a telephone's largest; five times as much memory is taken in bytes
 MAX_PIXELS = 50_000_000
+# the decoder of this one takes three times as much memory as the others
+MAX_PIXELS_WEBP = 20_000_000
 
 # of a JPEG picture that is larger, only every second, fourth or eighth line need be made
 _LARGE = (2000, 2000)
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_STRIP = 256  # lines that are converted at once
+_TILE = (4096, 256)  # columns and lines that are converted at once
 
 Picture = Path | str | BinaryIO | Image.Image | np.ndarray
 
@@ -54,7 +57,7 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
 
     Raises:
         RunError: it is damaged, no picture, of a kind that is not read, or too large.
-        UsageError: the array has another shape.
+        UsageError: the array has another shape, or values of another type: if it has colours, uint8 or bool.
     """
     grey, notices = _grey(picture)
     for ink in {"auto": (grey, 255 - grey), "yes": (grey,), "no": (255 - grey,)}[invert]:
@@ -93,12 +96,16 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
     Errors as of `frame`.
     """
     with _opened(picture) as image:
-        upright = ImageOps.exif_transpose(Image.fromarray(_levels(image)) if image.mode in _DEEP else image)
-        if upright.mode in ("1", "P", "PA"):
-            upright = upright.convert("RGBA")
+        image.draft("RGB", _LARGE)
+        # every so many-th pixel at first: another copy of a large picture would take much memory
+        some = [max(1, length // max(1, max(image.size) // (8 * side))) for length in image.size]
+        few = (Image.fromarray(_levels(image)) if image.mode in _DEEP else image).resize(some, Image.Resampling.NEAREST)
+        few = few.convert("RGB" if few.mode in ("CMYK", "HSV") else "RGBA").convert("RGBA")
+        few.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        upright = ImageOps.exif_transpose(few)
         upright.thumbnail((side, side))
         white = Image.new("RGBA", upright.size, "white")
-        white.alpha_composite(upright.convert("RGBA"))
+        white.alpha_composite(upright)
         return white.convert("RGB")
 
 
@@ -107,36 +114,39 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
     with _opened(picture) as image:
         animated = isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
         image.draft("L", _LARGE)
-        return _levels(image), ["only the first of its frames was read"] if animated else []
+        grey = Image.fromarray(_levels(image))
+        grey.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    del image  # not to be in memory beside two grey ones
+    return np.asarray(ImageOps.exif_transpose(grey)), ["only the first of its frames was read"] if animated else []
 
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
     if isinstance(picture, np.ndarray):
         picture = _from_array(picture)
-    if isinstance(picture, Image.Image):
-        yield picture
-        return
-    named = isinstance(picture, Path | str)
-    name = printable(str(picture)) if named else "the picture"
-    if named:
+    path = isinstance(picture, Path | str)
+    name = printable(str(picture if path else getattr(picture, "name", "the picture")))
+    if path:
         _check_file(picture, name)
+    in_memory = isinstance(picture, Image.Image)
+    most = MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it mends
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(picture, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
+            with nullcontext(picture) if in_memory else Image.open(picture, formats=FORMATS) as image:
+                most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+                if image.width * image.height > most:
                     raise Image.DecompressionBombError
                 yield image
                 return
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"must have at most {MAX_PIXELS // 1_000_000} million pixels, has more; make it smaller"
+        reason = f"must have at most {most // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
         reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
-    # a damaged file makes its decoder raise anything
+    # a damaged file makes its decoder raise anything, and not all that is whole can be converted
     except Exception as error:
-        reason = f"cannot be read, is damaged: {printable(str(error)) or type(error).__name__}"
+        reason = f"cannot be read: {printable(str(error)) or type(error).__name__}; save it again"
     raise RunError(f"{name}: {reason}")
 
 
@@ -145,10 +155,12 @@ def _check_file(path: Path | str, name: str) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         broken = " (a link that leads nowhere)" if os.path.islink(path) else ""
-        raise RunError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}") from error
+        raise RunError(
+            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}; name another"
+        ) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise RunError(f"{name}: must be a picture file, is {kind}")
+        raise RunError(f"{name}: must be a picture file, is {kind}; name another")
     if not os.access(path, os.R_OK):
         raise RunError(f"{name}: cannot be read: {os.strerror(13)}; change its permissions")
 
@@ -159,9 +171,13 @@ def _from_array(array: np.ndarray) -> Image.Image:
         values = values[:, :, 0]
     if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (2, 3, 4))):
         raise UsageError(f"an array must be (height, width) or (height, width, 1 to 4), not empty, got {array.shape}")
-    if values.ndim == 2 and values.dtype != np.uint8:
+    if values.dtype == np.uint8:
+        return Image.fromarray(values)
+    if values.ndim == 3 or values.dtype.kind not in "uif":
+        kinds = "uint8 or bool" if values.ndim == 3 else "numbers or bool"
+        raise UsageError(f"an array of shape {array.shape} must hold {kinds}, got {array.dtype}; convert it")
+    with np.errstate(over="ignore"):  # to infinity, which is refused
         return Image.fromarray(values.astype(np.float32))
-    return Image.fromarray(values)
 
 
 def _levels(image: Image.Image) -> np.ndarray:
@@ -169,20 +185,21 @@ def _levels(image: Image.Image) -> np.ndarray:
     clear = image.has_transparency_data
     low, high = image.getextrema() if deep else (0, 255)
     grey = np.empty((image.height, image.width), np.uint8)
-    # in strips: the whole as floats or with a white ground would take much memory
-    for top in range(0, image.height, _STRIP):
-        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+    columns, lines = _TILE
+    # in tiles: the whole as floats or with a white ground would take much memory
+    for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
+        tile = image.crop((left, top, min(left + columns, image.width), min(top + lines, image.height)))
         if deep:
-            values = np.asarray(strip, np.float32)
+            values = np.asarray(tile, np.float64)
             if not np.isfinite(values).all():
                 raise ValueError("it has pixels that are not finite numbers")
-            grey[top : top + _STRIP] = (values - low) * (255 / max(high - low, 1e-30))
+            levels = (values - low) * (255 / max(high - low, 1e-30))
         elif clear:
-            white = Image.new("RGBA", strip.size, "white")
-            white.alpha_composite(strip.convert("RGBA"))
-            grey[top : top + _STRIP] = white.convert("L")
+            white = Image.new("RGBA", tile.size, "white")
+            white.alpha_composite(tile.convert("RGBA"))
+            levels = white.convert("L")
         else:
-            grey[top : top + _STRIP] = strip.convert("RGB").convert("L") if strip.mode == "CMYK" else strip.convert("L")
-    upright = Image.fromarray(grey)
-    upright.info = image.info  # holds how the camera was turned
-    return np.asarray(ImageOps.exif_transpose(upright))
+            # from these there is no other way
+            levels = (tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile).convert("L")
+        grey[top : top + lines, left : left + columns] = levels
+    return grey

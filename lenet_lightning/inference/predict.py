@@ -20,15 +20,22 @@ from lenet_lightning.inference.predictor import Answer, Recognizer
 STDIN = "-"
 FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")
 
+# of stdin, whose end may never come: as many as the largest picture of bytes has
+_MOST_BYTES = 100_000_000
+
 # pictures that are read before their lines are printed
 _AT_ONCE = 32
+
+
+class _Stdin(io.BytesIO):
+    name = STDIN  # by which errors call it
 
 
 @dataclass(frozen=True)
 class Row:
     """What was read in one picture, or why nothing was."""
 
-    source: Path | io.BytesIO | None
+    source: Path | _Stdin | None
     name: str
     answers: tuple[Answer, ...] = ()
     error: str | None = None
@@ -69,8 +76,9 @@ def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: no such picture or folder; or as Recognizer.
-        RunError: the standard input or the output cannot be read or written; or as Recognizer.
+        UsageError: no such picture or folder; --picture is no .png in a folder that is there; or as Recognizer.
+        RunError: the drawn picture cannot be written, stdout is closed; or as Recognizer.
+        OSError: what is printed cannot be written.
     """
     parser = Parser("predict", main.__doc__.splitlines()[0])
     parser.add_argument(
@@ -97,12 +105,16 @@ def main(args: list[str]) -> int:
         "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
     )
     options = parser.parse_args(args)
-    if options.picture and not options.picture.parent.is_dir():
-        raise UsageError(f"--picture {options.picture}: its folder must exist")
+    if sys.stdout is None:
+        raise RunError("stdout must be open to print the digits, is closed; leave out >&-")
+    target = options.picture
+    if target and not (target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()):
+        raise UsageError(f"--picture {target}: must be a .png to write, in a folder that exists; name another")
     asked = [row for name in options.pictures for row in _named(name)]
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
     print(f"weights {provenance(recognizer)}", file=sys.stderr)
     rows: list[Row] = []
+    sys.stdout.reconfigure(errors="backslashreplace")  # names may have signs that the terminal's encoding lacks
     out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     if options.csv:
         out.writeheader()
@@ -117,10 +129,11 @@ def main(args: list[str]) -> int:
             print(f"error: {row.error}", file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps([row.fields() for row in rows], indent=2))
-    if options.picture:
+    sys.stdout.flush()
+    if target:
         from lenet_lightning.inference import grid
 
-        grid.draw(rows, options.picture)
+        grid.draw(rows, target)
     return int(any(row.error for row in rows))
 
 
@@ -133,20 +146,34 @@ def provenance(recognizer: Recognizer) -> str:
 def _named(name: str) -> list[Row]:
     """Give the pictures that an argument names, nothing read yet."""
     if name == STDIN:
-        return [Row(io.BytesIO(sys.stdin.buffer.read()), STDIN)]
+        return [_stdin()]
     path = Path(name)
     if not os.path.lexists(path):
         raise UsageError(f"{picture.printable(name)}: no such picture or folder")
-    if not path.is_dir():
+    if not os.path.isdir(path):  # path.is_dir() would raise where it may not look
         return [Row(path, _encodable(name))]
     try:
-        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
-        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none"
+        pictures = (each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
+        inside = sorted(each for each in pictures if not os.path.isdir(each))
+        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none; name another folder"
     except OSError as failure:
-        inside, error = [], f"cannot be read: {failure.strerror}"
+        inside, error = [], f"cannot be read: {failure.strerror}; name another folder"
     if not inside:
         return [Row(None, _encodable(name), error=f"{picture.printable(name)}: {error}")]
     return [Row(each, _encodable(str(each))) for each in inside]
+
+
+def _stdin() -> Row:
+    if sys.stdin is None:
+        return Row(None, STDIN, error=f"{STDIN}: must be a picture, stdin is closed; pipe one in")
+    try:
+        content = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    except OSError as failure:
+        return Row(None, STDIN, error=f"{STDIN}: cannot be read: {failure.strerror}; pipe a picture in")
+    if len(content) > _MOST_BYTES:
+        reason = f"must have at most {_MOST_BYTES // 1_000_000} million bytes, has more; save it as a file"
+        return Row(None, STDIN, error=f"{STDIN}: {reason}")
+    return Row(_Stdin(content), STDIN)
 
 
 def _encodable(name: str) -> str:
