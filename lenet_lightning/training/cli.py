@@ -16,6 +16,7 @@ import yaml
 from jsonargparse.typing import restricted_number_type
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lenet_lightning.atomic import replacing
@@ -23,7 +24,7 @@ from lenet_lightning.data import source
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
-from lenet_lightning.training import runs
+from lenet_lightning.training import resume, runs
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.progress import EpochLines
@@ -127,6 +128,7 @@ class CLI(LightningCLI):
         trainer = config.trainer
         _check(trainer)
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
         if self.subcommand != "fit":
             trainer.logger = trainer.enable_checkpointing = False
         elif not trainer.fast_dev_run:
@@ -161,25 +163,33 @@ class CLI(LightningCLI):
         callbacks = config.callbacks = list(config.callbacks or [])
         if config.enable_progress_bar is not False:
             callbacks.append(EpochLines())
+        plugins = config.plugins if isinstance(config.plugins, list) else [config.plugins] if config.plugins else []
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            config.plugins = [*plugins, runs.WholeCheckpoints()]
         if self.run and config.enable_checkpointing is not False:
-            callbacks.extend([RunId(), *runs.checkpoints(self.run)])
+            callbacks.extend([RunId(), resume.ExactResume(self.recipe), *runs.checkpoints(self.run)])
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
         trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        finished = None
         if self.checkpoint:
             # to know before the training that it fits
-            run_id = _load(model, self.checkpoint).get(CHECKPOINT_KEY)
+            checkpoint = _load(model, self.checkpoint)
+            resume.check(checkpoint, self.checkpoint, self.recipe, trainer)
+            finished = resume.finished(checkpoint, trainer)
             for tracker in trackers:
-                tracker.go_on(run_id if self.checkpoint.parent == self.run else None)
+                tracker.go_on(checkpoint.get(CHECKPOINT_KEY) if self.checkpoint.parent == self.run else None)
         datamodule.prepare_data()
         if self.run:
             with replacing(self.run / "config.yaml") as partial:
                 partial.write_text(self.config_text)
             runs.point_latest(self.run)
             print(_headline(model, trainer, self.run), flush=True)
+        if finished:
+            print(finished, flush=True)
         failed = True
         try:
             for tracker in trackers:
