@@ -134,8 +134,7 @@ class CLI(LightningCLI):
         elif not trainer.fast_dev_run:
             self.run = self._run_folder(config)
             trainer.default_root_dir = str(self.run)
-            loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-            for logger in loggers:
+            for logger in _listed(trainer.logger):
                 if "save_dir" in getattr(logger, "init_args", ()):
                     logger.init_args.save_dir = str(self.run)
 
@@ -144,6 +143,7 @@ class CLI(LightningCLI):
             run = self.checkpoint.parent
             try:
                 runs.check_writable(run)
+                runs.clear_partial(run)
             except OSError as error:
                 raise RunError(f"{run}: must be writable to go on with this run, got: {error.strerror}") from error
             return run
@@ -160,10 +160,10 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: its progress on screen, and its checkpoints."""
         config = self.config_init[self.subcommand].trainer
-        callbacks = config.callbacks = list(config.callbacks or [])
+        callbacks = config.callbacks = _listed(config.callbacks)
         if config.enable_progress_bar is not False:
             callbacks.append(EpochLines())
-        plugins = config.plugins if isinstance(config.plugins, list) else [config.plugins] if config.plugins else []
+        plugins = _listed(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config.plugins = [*plugins, runs.WholeCheckpoints()]
         if self.run and config.enable_checkpointing is not False:
@@ -320,6 +320,11 @@ def _plain(message: str) -> str:
     ):
         message = re.sub(pattern, plain, message)
     return message
+
+
+def _listed(setting: Any) -> list[Any]:
+    """Give as a list what Trainer takes as one thing, several or none."""
+    return list(setting) if isinstance(setting, list | tuple) else [setting] if setting else []
 
 
 def _check(trainer: Any) -> None:

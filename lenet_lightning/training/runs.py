@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def check_writable(run: Path) -> None:
     probe.unlink()
 
 
+def clear_partial(run: Path) -> None:
+    """Remove what writes that were killed left behind."""
+    for partial in run.glob(".*.????????.*"):
+        partial.unlink()
+
+
 def point_latest(run: Path) -> None:
     """Let <root>/latest point at `run`."""
     link = run.parent / f".latest-{os.getpid()}"
@@ -74,10 +81,33 @@ def checkpoints(run: Path) -> list[ModelCheckpoint]:
         "save_on_train_epoch_end": True,
     }
     return [
-        ModelCheckpoint(filename=Path(BEST).stem, monitor="val/acc", mode="max", **settings),
+        _KeptInRun(filename=Path(BEST).stem, monitor="val/acc", mode="max", **settings),
         # Lightning's own save_last is written only when a best one is
-        ModelCheckpoint(filename=Path(LAST).stem, monitor=None, **settings),
+        _KeptInRun(filename=Path(LAST).stem, monitor=None, **settings),
     ]
+
+
+class _KeptInRun(ModelCheckpoint):
+    """Know its files by name alone: a run's folder may be moved, and equal runs have equal checkpoints.
+
+    After a move, Lightning's own would forget the best score, and let a worse epoch take the place of the best.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return _paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(self.dirpath)
+        if (folder / state_dict["best_model_path"]).exists():  # else this run is another one
+            here = _paths(state_dict, lambda name: str(folder / name) if name else "")
+            super().load_state_dict(here | {"dirpath": self.dirpath})
+            self.current_score = state_dict["current_score"]  # Lightning forgets it
+
+
+def _paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    single = ("best_model_path", "kth_best_model_path", "last_model_path")
+    best = {change(path): score for path, score in state["best_k_models"].items()}
+    return state | {name: change(state[name]) for name in single} | {"best_k_models": best}
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from lenet_lightning import LeNet5
+from lenet_lightning.__main__ import COMMANDS
 from lenet_lightning.data import source
 from lenet_lightning.inference import weights
 
@@ -286,7 +287,7 @@ def test_help_and_version_answer_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stderr
     assert "fit" in done.stdout
-    assert done.stderr == "error: frobnicate: no such command; there are fit, validate, test, dashboard (see --help)\n"
+    assert done.stderr == "error: frobnicate: no such command; there are " + ", ".join(COMMANDS) + " (see --help)\n"
 
 
 def test_lines_reach_a_pipe_as_they_are_made_and_ctrl_c_ends_with_130(process):
