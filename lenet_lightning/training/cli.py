@@ -183,15 +183,15 @@ class CLI(LightningCLI):
             for tracker in trackers:
                 tracker.go_on(checkpoint.get(CHECKPOINT_KEY) if self.checkpoint.parent == self.run else None)
         datamodule.prepare_data()
-        if self.run:
-            with replacing(self.run / "config.yaml") as partial:
-                partial.write_text(self.config_text)
-            runs.point_latest(self.run)
-            print(_headline(model, trainer, self.run), flush=True)
-        if finished:
-            print(finished, flush=True)
         failed = True
         try:
+            if self.run:
+                with replacing(self.run / "config.yaml") as partial:
+                    partial.write_text(self.config_text)
+                runs.point_latest(self.run)
+                print(_headline(model, trainer, self.run), flush=True)
+            if finished:
+                print(finished, flush=True)
             for tracker in trackers:
                 tracker.log_hyperparams(
                     yaml.safe_load(self.config_text) | {"made_with": self._facts() | circumstances()}
@@ -200,10 +200,13 @@ class CLI(LightningCLI):
             best = self.run / runs.BEST if self.run else None
             lines = self._keep(best, trackers) if best and best.exists() else ["not tested: no checkpoint was kept"]
             failed = False
-        except SystemExit as stop:
-            if stop.code == 1:  # Lightning's answer to Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
+        except OSError as error:
+            if not error.filename:
+                raise
+            raise RunError(
+                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; "
+                "make room, then: fit --ckpt_path last"
+            ) from error
         finally:
             for tracker in trackers:
                 tracker.close(failed)

@@ -1,12 +1,16 @@
 """Faults at an exact place of a run: each is set up in a process of its own before its command line is run."""
 
+import math
 import os
 import signal
+import time
 
+import torch
 import torch.nn.functional as F
 
 from lenet_lightning import atomic
 from lenet_lightning.data.mnist import ResidentDigits
+from lenet_lightning.training.tracking import WandbLogger
 
 
 def kill_at_batch(number):
@@ -49,3 +53,34 @@ def break_loss(step, value):
         return loss
 
     F.cross_entropy = broken
+
+
+def slow_batches(seconds, size):
+    """Take this long to gather each batch of `size` digits."""
+    gather = ResidentDigits.__getitems__
+
+    def slow(self, indices):
+        if len(indices) == size:
+            time.sleep(seconds)
+        return gather(self, indices)
+
+    ResidentDigits.__getitems__ = slow
+
+
+def hang_at_the_end():
+    """Never come back from ending the W&B run."""
+    WandbLogger.close = lambda self, failed: time.sleep(1000)
+    WandbLogger.log_hyperparams = lambda self, params: None
+
+
+def break_weights(step):
+    """Make the gradient of this step (from 1) infinite, its loss being finite."""
+    norm, seen = torch.nn.utils.get_total_norm, [0]
+
+    def broken(gradients):
+        seen[0] += 1
+        if seen[0] == step:
+            gradients[0].fill_(math.inf)
+        return norm(gradients)
+
+    torch.nn.utils.get_total_norm = broken
