@@ -48,13 +48,10 @@ def _run(folder, args, fault):
     if fault:
         name, *arguments = fault
         getattr(import_module("tests.faults.injected"), name)(*arguments)
-    os._exit(_exit_code(main([args[0], *args[1:], "--data.root=data"])))
-
-
-def _exit_code(code):
+    code = main(list(args))
     sys.stdout.flush()
     sys.stderr.flush()
-    return code
+    os._exit(code)
 
 
 @dataclass
@@ -145,7 +142,7 @@ def reference(server, fake_mnist_root, tmp_path_factory):
 
 
 def the_run(folder):
-    (run,) = (path for path in (folder / "runs").iterdir() if not path.is_symlink())
+    (run,) = (path for path in (folder / "runs").iterdir() if path.is_dir() and not path.is_symlink())
     return run
 
 

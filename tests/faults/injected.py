@@ -84,3 +84,14 @@ def break_weights(step):
         return norm(gradients)
 
     torch.nn.utils.get_total_norm = broken
+
+
+def as_nobody():
+    """Lose root's right to write everywhere."""
+    os.seteuid(65534)
+
+
+def touch(*_args, **_settings):
+    """Leave a mark: this was executed."""
+    with open("executed", "w"):
+        pass
