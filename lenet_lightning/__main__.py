@@ -122,7 +122,10 @@ def _ending_on_signals() -> Iterator[None]:
         deadline.start()
         raise SystemExit(code)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    # of several processes the first ends the others: a terminal's Ctrl-C reaches all
+    on_ctrl_c = end if os.environ.get("LOCAL_RANK", "0") == "0" else signal.SIG_IGN
+    handlers = {signal.SIGINT: on_ctrl_c, signal.SIGTERM: end}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
