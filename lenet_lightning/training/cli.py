@@ -217,6 +217,13 @@ class CLI(LightningCLI):
                 f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; "
                 "make room, then: fit --ckpt_path last"
             ) from error
+        except RuntimeError as error:
+            if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+                raise
+            raise RunError(
+                f"process {trainer.global_rank + 1} of {trainer.world_size}: another one ended or is out of reach; what "
+                "was finished is kept, and goes on with: fit --ckpt_path last"
+            ) from error
         finally:
             for tracker in trackers:
                 tracker.close(failed)

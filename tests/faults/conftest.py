@@ -150,7 +150,9 @@ def differences(one, other, at=""):
     """Where two checkpoints differ, but for the clock."""
     if isinstance(one, dict) and isinstance(other, dict):
         found = [f"{at}/{key}" for key in one.keys() ^ other.keys()]
-        return found + [d for key in one.keys() & other.keys() for d in differences(one[key], other[key], f"{at}/{key}")]
+        return found + [
+            d for key in one.keys() & other.keys() for d in differences(one[key], other[key], f"{at}/{key}")
+        ]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         return [d for i, pair in enumerate(zip(one, other, strict=True)) for d in differences(*pair, f"{at}/{i}")]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):

@@ -1,6 +1,7 @@
 """Randomness like dropout's: drawn from the global generators at every step."""
 
 import random
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -29,3 +30,17 @@ class Losses(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, *_):
         with open("losses", "a") as file:
             print(outputs["loss"].item().hex(), file=file)
+
+
+class Watch(Callback):
+    """Write down, for each process, which digits it trained on and what it ended with."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        with open(f"seen-{trainer.global_rank}", "a") as file:
+            for image in batch[0]:
+                print(trainer.current_epoch, sha256(image.numpy().tobytes()).hexdigest(), file=file)
+
+    def on_train_end(self, trainer, pl_module):
+        whole = b"".join(values.numpy().tobytes() for values in pl_module.state_dict().values())
+        with open(f"ended-{trainer.global_rank}", "w") as file:
+            file.write(sha256(whole).hexdigest())

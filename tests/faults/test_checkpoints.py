@@ -119,9 +119,7 @@ class Theirs(TorchCheckpointIO):
         (("--trainer.plugins=tests.faults.test_checkpoints.Theirs",), Theirs),
     ],
 )
-def test_07_checkpoints_are_written_by_our_plugin_unless_the_user_has_one(
-    command, quick, monkeypatch, options, used
-):
+def test_07_checkpoints_are_written_by_our_plugin_unless_the_user_has_one(command, quick, monkeypatch, options, used):
     made = []
     monkeypatch.setattr(CLI, "fit", lambda self, **_: made.append(self.trainer.strategy.checkpoint_io))
     assert command("fit", *quick, *options)[0] == 0

@@ -143,9 +143,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("schedule", "flag", "reason"), REFUSED, ids=[flag for _, flag, _ in REFUSED])
-def test_14_a_flag_that_contradicts_the_checkpoint_is_refused(
-    run_line, tmp_path, finished, schedule, flag, reason
-):
+def test_14_a_flag_that_contradicts_the_checkpoint_is_refused(run_line, tmp_path, finished, schedule, flag, reason):
     run = tmp_path / "runs" / finished[schedule].name
     run.mkdir(parents=True)
     for path in finished[schedule].iterdir():
