@@ -227,9 +227,11 @@ class CLI(LightningCLI):
         except RuntimeError as error:
             if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
                 raise
+            if not self.first:
+                raise SystemExit(1) from error  # the first process speaks
             raise RunError(
-                f"process {trainer.global_rank + 1} of {trainer.world_size}: another one ended or is out of reach; what "
-                "was finished is kept, and goes on with: fit --ckpt_path last"
+                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; what was "
+                "finished is kept, and goes on with: fit --ckpt_path last"
             ) from error
         finally:
             for tracker in trackers:

@@ -50,8 +50,10 @@ def check_writable(run: Path) -> None:
         OSError: it cannot.
     """
     probe = run / ".probe"
-    probe.write_bytes(b"\0")
-    probe.unlink()
+    try:
+        probe.write_bytes(b"\0")
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def clear_partial(run: Path) -> None:
