@@ -230,8 +230,8 @@ class CLI(LightningCLI):
             if not self.first:
                 raise SystemExit(1) from error  # the first process speaks
             raise RunError(
-                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; what was "
-                "finished is kept, and goes on with: fit --ckpt_path last"
+                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; what "
+                "was finished is kept, and goes on with: fit --ckpt_path last"
             ) from error
         finally:
             for tracker in trackers:
