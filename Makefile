@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train dashboard test test-wandb test-demo test-real lint bench lock weights clean
+.PHONY: help install train weights dashboard test test-wandb test-demo test-faults test-real lint bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-wandb: $(INSTALLED) ## the real wandb client, offline and against a stand-i
 
 test-demo: $(INSTALLED) ## the drawing page in Chromium (Debian's package), and hostile requests to it
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -m browser
+
+test-faults: $(INSTALLED) ## every promise under faults, by number
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m faults
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header

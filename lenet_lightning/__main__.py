@@ -3,6 +3,9 @@
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 
@@ -39,11 +42,14 @@ LIGHT = {
 }
 COMMANDS = ("fit", "validate", "test", *LIGHT)
 
+# from a signal to the end of a training, whatever does not answer: W&B's server, a disk
+GRACE_S = 8
+
 
 def main(args: list[str] | None = None) -> int:
     """Run a command line and give its exit code.
 
-    0, 1 (failed), 2 (asks for what cannot be), 130 (Ctrl-C), 141 (nobody reads the output).
+    0, 1 (failed), 2 (asks for what cannot be), 130 (Ctrl-C), 141 (nobody reads the output), 143 (SIGTERM).
     """
     args = sys.argv[1:] if args is None else list(args)
     debug = "--debug" in args
@@ -52,9 +58,15 @@ def main(args: list[str] | None = None) -> int:
     try:
         return _run(args)
     except KeyboardInterrupt:
-        kept = "; what was finished is kept, and goes on with: fit --ckpt_path last" if args[0] == "fit" else ""
-        print(f"\ninterrupted{kept}", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         return 130
+    except SystemExit as stop:
+        if stop.code not in (130, 143):
+            raise
+        kept = "; what was finished is kept, and goes on with: fit --ckpt_path last" if args[0] == "fit" else ""
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one says it
+            print(f"\n{'interrupted' if stop.code == 130 else 'stopped by SIGTERM'}{kept}", file=sys.stderr)
+        return stop.code
     except BrokenPipeError:
         # whoever read the output has enough; Python would complain when it flushes the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,10 +95,43 @@ def _run(args: list[str]) -> int:
         # what is unfinished is removed on the way out
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return import_module(f"lenet_lightning.{LIGHT[args[0]]}").main(args[1:])
-    from lenet_lightning.training import cli
+    with _ending_on_signals():
+        from lenet_lightning.training import cli
 
-    cli.main(args)
+        cli.main(args)
     return 0
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """End on SIGTERM with 143, on Ctrl-C with 130: at once, at latest after GRACE_S; on a second signal right away.
+
+    Lightning would finish a batch or a whole validation first, exit with 0 or 1, and ignore a second Ctrl-C. There is
+    nothing to finish: what is kept is written at an epoch's end, whole or not at all.
+    """
+    ending = False
+
+    def end(number: int, _: object) -> None:
+        nonlocal ending
+        code = 128 + number
+        if ending:
+            os._exit(code)
+        ending = True
+        deadline = threading.Timer(GRACE_S, os._exit, [code])
+        deadline.daemon = True
+        deadline.start()
+        raise SystemExit(code)
+
+    # of several processes the first ends the others: a terminal's Ctrl-C reaches all
+    on_ctrl_c = end if os.environ.get("LOCAL_RANK", "0") == "0" else signal.SIG_IGN
+    handlers = {signal.SIGINT: on_ctrl_c, signal.SIGTERM: end}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        if not ending:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 if __name__ == "__main__":

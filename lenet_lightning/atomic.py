@@ -14,8 +14,19 @@ def replacing(target: Path) -> Iterator[Path]:
     If the block raises, `target` is as it was and nothing is left beside it.
 
     Raises:
-        OSError: the folder of `target` cannot be written to, or is full.
+        OSError: the folder of `target` cannot be written to, or is full; its `filename` is `target`.
     """
+    try:
+        with _partial(target) as partial:
+            yield partial
+    except OSError as error:
+        if error.errno and not isinstance(error, ConnectionError):
+            error.filename = str(target)  # a full disk names none, and nobody knows the partial file
+        raise
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
     os.close(handle)
     partial = Path(name)

@@ -1,6 +1,7 @@
 """MNIST as Lightning takes it: resident in memory, split, batched, normalised on the device."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
@@ -11,6 +12,7 @@ from torchvision.datasets import MNIST
 
 from lenet_lightning.data import source
 from lenet_lightning.data.augment import Distortion
+from lenet_lightning.errors import UsageError
 
 TRAIN_SIZE = 60_000
 EVAL_BATCH_SIZE = 1_000  # figures do not depend on it; 1,000 is quick and still small in memory
@@ -76,24 +78,38 @@ class MNISTDataModule(LightningDataModule):
             self._distorted_epoch = None
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of the training digits, in an order of this epoch's own."""
+        """Batches of this process's share of the training digits, in an order of this epoch's own.
+
+        Raises:
+            UsageError: the last batch would hold fewer digits than there are processes.
+        """
+        processes = self.trainer.world_size
+        if 0 < len(self.train) % (self.batch_size * processes) < processes:
+            raise UsageError(
+                f"data.val_size must leave each of {processes} processes a digit of the last batch, "
+                f"got {self.val_size}; {self.val_size + len(self.train) % processes} does"
+            )
         # Lightning tells this sampler the epoch; with one process it is a shuffle that is a function of (seed, epoch).
         # It adds the epoch to its seed: unmixed, seed 1 would begin with the order of seed 0's second epoch.
-        sampler = DistributedSampler(
-            self.train,
-            num_replicas=self.trainer.world_size,
-            rank=self.trainer.global_rank,
-            seed=_mix(self.seed),
-        )
-        return DataLoader(self.train, self.batch_size, sampler=sampler, collate_fn=_as_is)
+        return self._loader(self.train, self.batch_size, shuffle=True, seed=_mix(self.seed))
 
     def val_dataloader(self) -> DataLoader:
-        """Batches of the validation digits."""
-        return DataLoader(self.val, EVAL_BATCH_SIZE, collate_fn=_as_is)
+        """Batches of this process's share of the validation digits."""
+        return self._loader(self.val, EVAL_BATCH_SIZE, shuffle=False)
 
     def test_dataloader(self) -> DataLoader:
-        """Batches of the 10,000 test digits."""
-        return DataLoader(self.test, EVAL_BATCH_SIZE, collate_fn=_as_is)
+        """Batches of this process's share of the 10,000 test digits: of n processes, the r-th has each n-th from r."""
+        return self._loader(self.test, EVAL_BATCH_SIZE, shuffle=False)
+
+    def _loader(self, digits: "ResidentDigits", batch_size: int, **order: Any) -> DataLoader:
+        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = DistributedSampler(digits, processes, rank, **order)
+        # it would repeat some digits so that all processes get equally many
+        sampler.total_size = len(digits)
+        sampler.num_samples = len(range(rank, len(digits), processes))
+        # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
+        draws = torch.Generator()
+        return DataLoader(digits, batch_size, sampler=sampler, collate_fn=_as_is, generator=draws)
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
         """Make bytes on the device into what the network takes; distort them when training."""

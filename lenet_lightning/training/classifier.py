@@ -1,5 +1,6 @@
 """What Lightning trains: a network with its loss, accuracy, optimizer and schedule."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy
 
+from lenet_lightning.errors import RunError
 from lenet_lightning.networks.lenet5 import LeNet5
 from lenet_lightning.training.scores import scores
 
@@ -57,6 +59,8 @@ class DigitClassifier(LightningModule):
         self.save_hyperparameters({k: v if isinstance(v, str) else float(v) for k, v in plain.items()}, logger=False)
         self.network = LeNet5()
         self.averaged = AveragedModel(self.network, multi_avg_fn=_warm_average(averaging)) if averaging else None
+        if self.averaged:
+            self.averaged.requires_grad_(False)  # several processes would wait for its gradients
         self.optimizer = optimizer
         self.val_acc = MulticlassAccuracy(10, average="micro")
         self.test_acc = MulticlassAccuracy(10, average="micro")
@@ -84,6 +88,8 @@ class DigitClassifier(LightningModule):
         self._count = torch.zeros((), device=self.device)
         self._norm_sum = torch.zeros((), device=self.device)
         self._steps = torch.zeros((), device=self.device)
+        self._finite = torch.zeros((), device=self.device)
+        self._first_step = self.trainer.global_step + 1
         self._started = time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -95,6 +101,10 @@ class DigitClassifier(LightningModule):
         self._loss_sum.add_(loss.detach(), alpha=len(labels))
         self._correct.add_(logits.argmax(1).eq(labels).sum())
         self._count.add_(len(labels))
+        if not self._loss_sum.is_cpu:
+            self._finite.add_(self._loss_sum.isfinite())  # to ask now would make the device wait; the epoch's end asks
+        elif not math.isfinite(self._loss_sum.item()):
+            raise self._diverged(self.trainer.global_step + 1)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -109,23 +119,46 @@ class DigitClassifier(LightningModule):
             self.averaged.update_parameters(self.network)
         self._stopped = time.perf_counter()
 
+    def on_validation_start(self) -> None:
+        """Let nothing be validated, logged or kept that is not finite."""
+        if self.trainer.state.fn == "fit":
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        if not self._loss_sum.isfinite():
+            raise self._diverged(self._first_step + int(self._finite))
+        if not all(values.isfinite().all() for values in self.state_dict().values()):
+            raise self._diverged(self.trainer.global_step)  # its loss was finite, its gradient was not
+
+    def _diverged(self, step: int) -> RunError:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        kept = [each.best_model_path for each in self.trainer.checkpoint_callbacks if each.monitor is None]
+        good = f"the last good checkpoint is {kept[0]}" if any(kept) else "there is no good checkpoint yet"
+        return RunError(
+            f"train/loss: must be finite, was not at step {step} (epoch {self.current_epoch + 1}, learning rate "
+            f"{rate:.3g}); {good}; train again with a smaller model.optimizer.lr or trainer.gradient_clip_val 1"
+        )
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
+        self._check_finite()
         counts = torch.stack([self._loss_sum, self._correct, self._count, self._norm_sum, self._steps])
         loss_sum, correct, count, norm_sum, steps = self.trainer.strategy.reduce(counts, reduce_op="sum")
         epoch_s = self._stopped - self._started
         self.training_seconds += epoch_s
-        self.log_dict(
-            {
-                "epoch": self.current_epoch + 1.0,
-                "train/loss": loss_sum / count,
-                "train/acc": correct / count,
-                "train/grad_norm": norm_sum / steps,
-                "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-                "time/epoch_s": epoch_s,
-                "time/images_per_s": count / epoch_s,
-            }
-        )
+        figures = {
+            "epoch": self.current_epoch + 1.0,
+            "train/loss": loss_sum / count,
+            "train/acc": correct / count,
+            "train/grad_norm": norm_sum / steps,
+            "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "time/epoch_s": epoch_s,
+            "time/images_per_s": count / epoch_s,
+        }
+        self.log_dict(figures, logger=False)
+        # Lightning would hand them on only after the checkpoint: a run killed in between would never get them
+        for logger in self.loggers:
+            logger.log_metrics({name: float(value) for name, value in figures.items()}, self.trainer.global_step - 1)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count a batch of validation digits."""
@@ -146,7 +179,11 @@ class DigitClassifier(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Keep the test's logits (10000, 10) and labels (10000,), and log what they say beyond accuracy."""
-        self.test_logits, self.test_labels = (torch.cat(part) for part in zip(*self._tested, strict=True))
+        shares = [[torch.cat(part) for part in zip(*self._tested, strict=True)]]
+        if self.trainer.world_size > 1:
+            (mine,), shares = shares, [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(shares, mine)
+        self.test_logits, self.test_labels = (_interleaved(parts) for parts in zip(*shares, strict=True))
         figures = scores(self.test_logits, self.test_labels)
         self.log_dict({f"test/{name}": value for name, value in figures.items()}, logger=self._whole_test)
 
@@ -160,8 +197,9 @@ class DigitClassifier(LightningModule):
         logits = self(images)
         accuracy.update(logits, labels)
         logged = stage == "val" or self._whole_test
-        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), batch_size=len(labels), logger=logged)
-        self.log(f"{stage}/acc", accuracy, batch_size=len(labels), logger=logged)
+        counted = {"batch_size": len(labels), "logger": logged, "on_epoch": True, "sync_dist": True}
+        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), **counted)
+        self.log(f"{stage}/acc", accuracy, **counted)
         return logits
 
     def configure_optimizers(self) -> Any:
@@ -181,6 +219,14 @@ class DigitClassifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting seconds where the checkpoint stopped."""
         self.training_seconds = checkpoint["training_seconds"]
+
+
+def _interleaved(parts: tuple[Tensor, ...]) -> Tensor:
+    """Put together what was dealt out one by one."""
+    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    for rank, part in enumerate(parts):
+        whole[rank :: len(parts)] = part
+    return whole
 
 
 def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:

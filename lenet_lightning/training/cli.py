@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,19 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse.typing import restricted_number_type
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import source
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
-from lenet_lightning.training import runs
+from lenet_lightning.training import resume, runs
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.progress import EpochLines
@@ -37,6 +41,13 @@ Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring=
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are short."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, and refuse a config that is no text."""
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--config must be a file of UTF-8 text, got something else ({error.reason})") from error
 
     def error(self, message: str, ex: Exception | None = None) -> None:
         """End the command with the message alone; the usage text is 50 lines long.
@@ -56,6 +67,7 @@ class CLI(LightningCLI):
         usage = "lenet_lightning {} [--config FILE.yaml] [--NAME=VALUE ...]"
         commands = {name: {"allow_abbrev": False, "usage": usage.format(name)} for name in self.subcommands()}
         self.run: Path | None = None
+        self.first = rank_zero_only.rank == 0  # of several processes, the one that writes and speaks
         try:
             super().__init__(
                 DigitClassifier,
@@ -74,7 +86,9 @@ class CLI(LightningCLI):
                 load_from_checkpoint_support=False,
             )
         except BaseException:
-            if self.run:
+            if hasattr(self, "trainer") and self.trainer.strategy.launcher:
+                self.trainer.strategy.launcher.kill(signal.SIGTERM)  # the others would wait for this process
+            if self.run and self.first:
                 with contextlib.suppress(OSError):
                     self.run.rmdir()  # takes only an empty folder: nothing was begun in it
             raise
@@ -127,13 +141,15 @@ class CLI(LightningCLI):
         trainer = config.trainer
         _check(trainer)
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
         if self.subcommand != "fit":
             trainer.logger = trainer.enable_checkpointing = False
+        elif not trainer.fast_dev_run and not self.first:
+            self.run = Path(trainer.default_root_dir)  # the first process's folder is told when they have met
         elif not trainer.fast_dev_run:
             self.run = self._run_folder(config)
             trainer.default_root_dir = str(self.run)
-            loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-            for logger in loggers:
+            for logger in _listed(trainer.logger):
                 if "save_dir" in getattr(logger, "init_args", ()):
                     logger.init_args.save_dir = str(self.run)
 
@@ -142,6 +158,7 @@ class CLI(LightningCLI):
             run = self.checkpoint.parent
             try:
                 runs.check_writable(run)
+                runs.clear_partial(run)
             except OSError as error:
                 raise RunError(f"{run}: must be writable to go on with this run, got: {error.strerror}") from error
             return run
@@ -158,45 +175,69 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: its progress on screen, and its checkpoints."""
         config = self.config_init[self.subcommand].trainer
-        callbacks = config.callbacks = list(config.callbacks or [])
+        callbacks = config.callbacks = [*_listed(config.callbacks), _OneSignalHandler()]
         if config.enable_progress_bar is not False:
             callbacks.append(EpochLines())
+        plugins = _listed(config.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            config.plugins = [*plugins, runs.WholeCheckpoints()]
         if self.run and config.enable_checkpointing is not False:
-            callbacks.extend([RunId(), *runs.checkpoints(self.run)])
+            callbacks.extend([RunId(), resume.ExactResume(self.recipe), *runs.checkpoints(self.run)])
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
         trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        finished = None
         if self.checkpoint:
             # to know before the training that it fits
-            run_id = _load(model, self.checkpoint).get(CHECKPOINT_KEY)
+            checkpoint = _load(model, self.checkpoint)
+            resume.check(checkpoint, self.checkpoint, self.recipe, trainer)
+            finished = resume.finished(checkpoint, trainer)
             for tracker in trackers:
-                tracker.go_on(run_id if self.checkpoint.parent == self.run else None)
+                tracker.go_on(checkpoint.get(CHECKPOINT_KEY) if self.checkpoint.parent == self.run else None)
         datamodule.prepare_data()
-        if self.run:
-            with replacing(self.run / "config.yaml") as partial:
-                partial.write_text(self.config_text)
-            runs.point_latest(self.run)
-            print(_headline(model, trainer, self.run), flush=True)
         failed = True
         try:
+            if self.run and self.first:
+                with replacing(self.run / "config.yaml") as partial:
+                    partial.write_text(self.config_text)
+                runs.point_latest(self.run)
+                print(_headline(model, trainer, self.run), flush=True)
+            if finished and self.first:
+                print(finished, flush=True)
             for tracker in trackers:
                 tracker.log_hyperparams(
                     yaml.safe_load(self.config_text) | {"made_with": self._facts() | circumstances()}
                 )
             trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            self.run = trainer.strategy.broadcast(self.run)
             best = self.run / runs.BEST if self.run else None
-            lines = self._keep(best, trackers) if best and best.exists() else ["not tested: no checkpoint was kept"]
+            kept = trainer.strategy.broadcast(bool(best) and best.exists())
+            lines = self._keep(best, trackers) if kept else ["not tested: no checkpoint was kept"]
             failed = False
-        except SystemExit as stop:
-            if stop.code == 1:  # Lightning's answer to Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
+        except OSError as error:
+            if not error.filename:
+                raise
+            raise RunError(
+                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; "
+                "make room, then: fit --ckpt_path last"
+            ) from error
+        except RuntimeError as error:
+            if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+                raise
+            if not self.first:
+                raise SystemExit(1) from error  # the first process speaks
+            raise RunError(
+                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; what "
+                "was finished is kept, and goes on with: fit --ckpt_path last"
+            ) from error
         finally:
             for tracker in trackers:
                 tracker.close(failed)
+        if not self.first:
+            return
         if self.run:
             lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
@@ -204,11 +245,13 @@ class CLI(LightningCLI):
     def _keep(self, best: Path, trackers: list[WandbLogger]) -> list[str]:
         """Test the best checkpoint; keep weights, results and pictures; give the lines to print."""
         model, file = self.model, self.run / "weights.safetensors"
+        line, figures = "not tested   (trainer.limit_test_batches is 0)", {}
         if self.trainer.limit_test_batches == 0:
             _load(model, best)
-            weights.write(model.trained_network.state_dict(), self._facts(), file)
-            return ["not tested   (trainer.limit_test_batches is 0)"]
-        line, figures = self._evaluate("test", best)
+        else:
+            line, figures = self._evaluate("test", best)
+        if not self.first:
+            return []
         facts = self._facts() | figures
         weights.write(model.trained_network.state_dict(), facts, file)
         if not figures:
@@ -246,11 +289,16 @@ class CLI(LightningCLI):
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the figures of a checkpoint on the validation digits."""
-        print(self._evaluate("validate", self.checkpoint)[0])
+        self._print_figures("validate")
 
     def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the figures of a checkpoint on the 10,000 test digits."""
-        print(self._evaluate("test", self.checkpoint)[0])
+        self._print_figures("test")
+
+    def _print_figures(self, command: str) -> None:
+        line, _ = self._evaluate(command, self.checkpoint)
+        if self.first:
+            print(line)
 
     def _evaluate(self, command: str, checkpoint: Path) -> tuple[str, dict[str, float]]:
         """Give the line to print and, if every digit was counted, the figures."""
@@ -284,6 +332,19 @@ class CLI(LightningCLI):
         }
 
 
+class _OneSignalHandler(Callback):
+    """Leave SIGTERM to the handler that was there: Lightning's lets several processes wait for each other."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self._handler)
+
+    on_train_start = on_validation_start = on_test_start = _restore
+
+
 def main(args: list[str]) -> None:
     """Run `fit`, `validate` or `test` with its options.
 
@@ -310,6 +371,11 @@ def _plain(message: str) -> str:
     ):
         message = re.sub(pattern, plain, message)
     return message
+
+
+def _listed(setting: Any) -> list[Any]:
+    """Give as a list what Trainer takes as one thing, several or none."""
+    return list(setting) if isinstance(setting, list | tuple) else [setting] if setting else []
 
 
 def _check(trainer: Any) -> None:
@@ -352,6 +418,7 @@ def _quiet_lightning() -> None:
         "The '.*_dataloader' does not have many workers",  # the digits are in memory: workers would only cost
         "The number of training batches .* is smaller than the logging interval",  # nothing is logged in steps
         "You called `self.log.*` but have no logger configured",  # --trainer.logger false is the user's wish
+        "It is recommended to use `self.log.*sync_dist=True",  # what is logged without is equal in all processes
         "`ModelCheckpoint.*` could not find the monitored key",  # so is --trainer.limit_val_batches 0
     ):
         warnings.filterwarnings("ignore", message)

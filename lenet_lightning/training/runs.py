@@ -1,12 +1,17 @@
-"""Run folders: where a run keeps what it makes, and how its checkpoints are found again."""
+"""Run folders: where a run keeps what it makes, and how its checkpoints are written and found again."""
 
+import io
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 
@@ -45,8 +50,16 @@ def check_writable(run: Path) -> None:
         OSError: it cannot.
     """
     probe = run / ".probe"
-    probe.write_bytes(b"\0")
-    probe.unlink()
+    try:
+        probe.write_bytes(b"\0")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def clear_partial(run: Path) -> None:
+    """Remove what writes that were killed left behind."""
+    for partial in run.glob(".*.????????.*"):
+        partial.unlink()
 
 
 def point_latest(run: Path) -> None:
@@ -61,13 +74,72 @@ def point_latest(run: Path) -> None:
 
 def checkpoints(run: Path) -> list[ModelCheckpoint]:
     """Give the callbacks that keep, in `run`, best.ckpt (by validation accuracy) and last.ckpt (the last epoch)."""
-    # a string: a path object in its state could not be loaded again with weights_only
-    fixed_name = {"dirpath": str(run), "auto_insert_metric_name": False, "enable_version_counter": False}
+    settings = {
+        # a string: a path object in its state could not be loaded again with weights_only
+        "dirpath": str(run),
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+        # only from an epoch's end can a run go on exactly
+        "save_on_train_epoch_end": True,
+    }
     return [
-        ModelCheckpoint(filename=Path(BEST).stem, monitor="val/acc", mode="max", **fixed_name),
+        _KeptInRun(filename=Path(BEST).stem, monitor="val/acc", mode="max", **settings),
         # Lightning's own save_last is written only when a best one is
-        ModelCheckpoint(filename=Path(LAST).stem, monitor=None, save_on_train_epoch_end=True, **fixed_name),
+        _KeptInRun(filename=Path(LAST).stem, monitor=None, **settings),
     ]
+
+
+class _KeptInRun(ModelCheckpoint):
+    """Know its files by name alone: a run's folder may be moved, and equal runs have equal checkpoints.
+
+    After a move, Lightning's own would forget the best score, and let a worse epoch take the place of the best.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return _paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(self.dirpath)
+        if (folder / state_dict["best_model_path"]).exists():  # else this run is another one
+            here = _paths(state_dict, lambda name: str(folder / name) if name else "")
+            super().load_state_dict(here | {"dirpath": self.dirpath})
+            self.current_score = state_dict["current_score"]  # Lightning forgets it
+
+
+def _paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    single = ("best_model_path", "kth_best_model_path", "last_model_path")
+    best = {change(path): score for path, score in state["best_k_models"].items()}
+    return state | {name: change(state[name]) for name in single} | {"best_k_models": best}
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all, and read it without running anything in it.
+
+    Lightning's own writes through the system's temporary folder: on another file system, a full disk or a kill in
+    mid-copy destroys the older file, and a folder that is not writable is passed over in silence.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Put a checkpoint in place of an older one.
+
+        Raises:
+            OSError: the folder cannot be written to, or is full; an older file is intact.
+        """
+        packed = io.BytesIO()  # torch.save to a full disk raises something other than OSError
+        torch.save(checkpoint, packed)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as partial:
+            partial.write_bytes(packed.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint of `fit` to the CPU; all arguments but `path` are Lightning's and change nothing.
+
+        Raises:
+            RunError: it is damaged, or not one of `fit`.
+        """
+        return read_checkpoint(Path(path))
 
 
 def find(root: Path, wanted: str) -> Path:

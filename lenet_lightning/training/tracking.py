@@ -217,5 +217,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+@rank_zero_only
 def _say(text: str) -> None:
     print(f"W&B: {text}", file=sys.stderr, flush=True)

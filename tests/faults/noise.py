@@ -1,0 +1,46 @@
+"""Randomness like dropout's: drawn from the global generators at every step."""
+
+import random
+from hashlib import sha256
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+class Noise(Callback):
+    def on_after_backward(self, trainer, pl_module):
+        strength = 0.01 * random.random() * np.random.rand()
+        for weights in pl_module.network.parameters():
+            weights.grad += strength * torch.randn_like(weights)
+
+
+class Spoil(Callback):
+    """Forget everything at the end of each epoch but the first."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        if trainer.current_epoch:
+            for weights in pl_module.parameters():
+                weights.data.zero_()
+
+
+class Losses(Callback):
+    """Write each step's loss, exactly, to a file."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, *_):
+        with open("losses", "a") as file:
+            print(outputs["loss"].item().hex(), file=file)
+
+
+class Watch(Callback):
+    """Write down, for each process, which digits it trained on and what it ended with."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        with open(f"seen-{trainer.global_rank}", "a") as file:
+            for image in batch[0]:
+                print(trainer.current_epoch, sha256(image.numpy().tobytes()).hexdigest(), file=file)
+
+    def on_train_end(self, trainer, pl_module):
+        whole = b"".join(values.numpy().tobytes() for values in pl_module.state_dict().values())
+        with open(f"ended-{trainer.global_rank}", "w") as file:
+            file.write(sha256(whole).hexdigest())

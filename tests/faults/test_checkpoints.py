@@ -1,0 +1,126 @@
+"""Rows 7 to 9: what is written is whole, where it should be, and the right epoch."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lenet_lightning.training import runs
+from lenet_lightning.training.cli import CLI
+from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
+
+CONSTANT = "--model.schedule=constant"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """The folder of runs, a file system of 8 MB on another device than the temporary folder."""
+    disk = tmp_path / "runs"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    assert disk.stat().st_dev != Path(tempfile.gettempdir()).stat().st_dev
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk, but_for):
+    """Use up all space of `disk` but this many bytes; the file that does."""
+    filler = disk / "filler"
+    filler.write_bytes(b"\0" * (shutil.disk_usage(disk).free - but_for))
+    return filler
+
+
+# a checkpoint has 1.0 MB: a disk that fills up during a run, and one that is full from the start
+@pytest.mark.parametrize(
+    ("but_for", "said"), [(600_000, "best.ckpt: cannot be written"), (0, "must be writable to go on with this run")]
+)
+def test_07_a_full_disk_ends_the_run_and_harms_nothing(start, reference, tmp_path, small_disk, but_for, said):
+    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    run = the_run(tmp_path)
+    kept = ("last.ckpt", "best.ckpt", "metrics.csv", "config.yaml", "weights.safetensors")
+    before = {each: (run / each).read_bytes() for each in kept}
+    filler = fill(small_disk, but_for)
+    code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()
+    (line,) = err.splitlines()
+    assert code == 1
+    assert said in line
+    assert "No space left" in line
+    assert {path.name for path in run.iterdir()} == set(kept)
+    for each in ("last.ckpt", "best.ckpt", "weights.safetensors"):
+        assert (run / each).read_bytes() == before[each]
+    filler.unlink()
+    assert start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()[0] == 0
+    assert_equal_runs(run, reference(CONSTANT))
+
+
+@pytest.fixture
+def not_writable():
+    """A folder that nobody but root can write to, and that all can read."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_08_an_unwritable_folder_ends_the_command_before_the_first_step(start, not_writable):
+    code, out, err = start(not_writable, "fit", *SHORT, fault=("as_nobody",)).wait()
+    (line,) = err.splitlines()
+    assert (code, out) == (1, "")
+    assert line.startswith("error: runs: the folder for runs must be writable")
+    assert not (not_writable / "runs").exists()
+
+
+def test_08_a_run_that_became_unwritable_is_not_gone_on_with(start, not_writable):
+    assert start(not_writable, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    run = the_run(not_writable)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    resume = ("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
+    code, out, err = start(not_writable, *resume, fault=("as_nobody",)).wait()
+    (line,) = err.splitlines()
+    assert (code, out) == (1, "")
+    assert "must be writable to go on with this run" in line
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_09_last_is_the_last_epoch_and_best_the_best(start, tmp_path):
+    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", "--trainer.max_epochs=4")
+    assert start(tmp_path, "fit", *SHORT, *spoilt).wait()[0] == 0
+    run = the_run(tmp_path)
+    accuracies = [float(row["val/acc"]) for row in rows(run)]
+    assert accuracies.index(max(accuracies)) == 0
+    last, best = (runs.read_checkpoint(run / f"{name}.ckpt") for name in ("last", "best"))
+    assert (last["epoch"], best["epoch"]) == (3, 0)
+
+
+def test_09_a_run_that_was_moved_still_knows_its_best(start, tmp_path):
+    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", CONSTANT, "--trainer.max_epochs=2")
+    assert start(tmp_path, "fit", *SHORT, *spoilt).wait()[0] == 0
+    moved = the_run(tmp_path).rename(tmp_path / "runs" / "29990101-000000-moved")
+    best = (moved / "best.ckpt").read_bytes()
+    code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()
+    assert (code, err) == (0, "")
+    assert (moved / "best.ckpt").read_bytes() == best
+    assert runs.read_checkpoint(moved / "last.ckpt")["epoch"] == 2
+
+
+class Theirs(TorchCheckpointIO):
+    """A plugin that the user brings."""
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ((), runs.WholeCheckpoints),
+        (("--trainer.plugins=lightning.pytorch.plugins.TorchSyncBatchNorm",), runs.WholeCheckpoints),
+        (("--trainer.plugins=tests.faults.test_checkpoints.Theirs",), Theirs),
+    ],
+)
+def test_07_checkpoints_are_written_by_our_plugin_unless_the_user_has_one(command, quick, monkeypatch, options, used):
+    made = []
+    monkeypatch.setattr(CLI, "fit", lambda self, **_: made.append(self.trainer.strategy.checkpoint_io))
+    assert command("fit", *quick, *options)[0] == 0
+    assert type(made[0]) is used

@@ -1,0 +1,86 @@
+"""Rows 1 to 4: an interrupted run that is resumed ends as the uninterrupted one."""
+
+import random
+import signal
+
+import pytest
+
+from lenet_lightning.training import runs
+from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
+
+RESUME = ("fit", "--ckpt_path=last")
+CONSTANT = ("--model.schedule=constant",)
+
+
+def test_01_resume_at_an_epochs_end(start, reference, tmp_path):
+    # killed while the first batch of epoch 3 is fetched: last.ckpt is epoch 2, and nothing of epoch 3 was done
+    assert start(tmp_path, "fit", *SHORT, fault=("kill_at_batch", 13)).wait()[0] == -signal.SIGKILL
+    assert runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
+    code, out, err = start(tmp_path, *RESUME).wait()
+    assert (code, err) == (0, "")
+    assert "epoch 3/3" in out
+    assert "epoch 2/3" not in out
+    assert_equal_runs(the_run(tmp_path), reference())
+
+
+@pytest.mark.parametrize("batch", [7, 9, 12], ids=["first", "middle", "last"])
+def test_02_an_interrupted_epoch_is_repeated_from_its_start(start, reference, tmp_path, batch):
+    assert start(tmp_path, "fit", *SHORT, fault=("kill_at_batch", batch)).wait()[0] == -signal.SIGKILL
+    code, _, err = start(tmp_path, *RESUME).wait()
+    assert (code, err) == (0, "")
+    assert_equal_runs(the_run(tmp_path), reference())
+
+
+def test_03_three_chained_resumes_of_a_one_cycle_run(start, reference, tmp_path):
+    for begin, batch in ((("fit", *SHORT), 8), (RESUME, 8), (RESUME, 4)):
+        assert start(tmp_path, *begin, fault=("kill_at_batch", batch)).wait()[0] == -signal.SIGKILL
+    code, _, err = start(tmp_path, *RESUME).wait()
+    assert (code, err) == (0, "")
+    assert_equal_runs(the_run(tmp_path), reference())
+
+
+def test_03_a_run_at_a_constant_rate_can_be_lengthened_again_and_again(start, reference, tmp_path):
+    start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()
+    for epochs in (2, 3):
+        code, _, err = start(tmp_path, *RESUME, f"--trainer.max_epochs={epochs}").wait()
+        assert (code, err) == (0, "")
+    assert_equal_runs(the_run(tmp_path), reference(*CONSTANT))
+
+
+# of 20 moments 8 lie in writing a file: of config.yaml, metrics.csv, best.ckpt, last.ckpt and the weights in turn
+IN_SAVE = (9, 10, 11, 12, 15, 16, 20, 21)
+BY_CLOCK = 12
+
+
+@pytest.mark.parametrize("moment", range(BY_CLOCK + len(IN_SAVE)))
+def test_04_kill_9_at_20_random_moments(start, reference, tmp_path, moment):
+    if moment < BY_CLOCK:
+        running = start(tmp_path, "fit", *SHORT)
+        assert running.until(lambda: list(tmp_path.glob("runs/2*/metrics.csv")))
+        left_s = 1.0  # about what is then still to come
+        running.process.join(random.Random(moment).random() * left_s)
+        running.process.kill()
+        running.process.join()
+    else:
+        fault = ("kill_in_save", IN_SAVE[moment - BY_CLOCK])
+        assert start(tmp_path, "fit", *SHORT, fault=fault).wait()[0] == -signal.SIGKILL
+    run = the_run(tmp_path)
+    epochs = [int(row["epoch"]) for row in rows(run)]
+    assert epochs == list(range(1, len(epochs) + 1))
+    if not (run / "last.ckpt").exists():  # there is nothing to go on from before the first epoch's end
+        assert start(tmp_path, *RESUME).wait()[0] == 2
+        return
+    runs.read_checkpoint(run / "last.ckpt")
+    code, _, err = start(tmp_path, *RESUME).wait()
+    assert (code, err) == (0, "")
+    assert_equal_runs(run, reference())
+
+
+def test_01_a_finished_run_says_so(start, reference, tmp_path):
+    start(tmp_path, "fit", *SHORT).wait()
+    before = (the_run(tmp_path) / "last.ckpt").read_bytes()
+    code, out, err = start(tmp_path, *RESUME).wait()
+    assert (code, err) == (0, "")
+    assert "all 3 epochs are trained; a one-cycle schedule cannot be lengthened" in out
+    assert (the_run(tmp_path) / "last.ckpt").read_bytes() == before
+    assert_equal_runs(the_run(tmp_path), reference())
