@@ -121,7 +121,7 @@ class DigitClassifier(LightningModule):
 
     def on_validation_start(self) -> None:
         """Let nothing be validated, logged or kept that is not finite."""
-        if self.trainer.state.fn == "fit":
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self._check_finite()
 
     def _check_finite(self) -> None:

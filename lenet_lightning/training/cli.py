@@ -181,8 +181,10 @@ class CLI(LightningCLI):
         plugins = _listed(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config.plugins = [*plugins, runs.WholeCheckpoints()]
+        if self.run:
+            callbacks.append(resume.ExactResume(self.recipe))
         if self.run and config.enable_checkpointing is not False:
-            callbacks.extend([RunId(), resume.ExactResume(self.recipe), *runs.checkpoints(self.run)])
+            callbacks.extend([RunId(), *runs.checkpoints(self.run)])
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
@@ -230,8 +232,8 @@ class CLI(LightningCLI):
             if not self.first:
                 raise SystemExit(1) from error  # the first process speaks
             raise RunError(
-                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; what "
-                "was finished is kept, and goes on with: fit --ckpt_path last"
+                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; "
+                "what was finished is kept, and goes on with: fit --ckpt_path last"
             ) from error
         finally:
             for tracker in trackers:

@@ -95,3 +95,9 @@ def touch(*_args, **_settings):
     """Leave a mark: this was executed."""
     with open("executed", "w"):
         pass
+
+
+def break_loss_on_a_device(step, value):
+    """Do so where a tensor's value cannot be had at once."""
+    torch.Tensor.is_cpu = property(lambda self: False)
+    break_loss(step, value)

@@ -50,10 +50,13 @@ def test_10_weights_that_are_not_finite_are_neither_validated_nor_kept(start, tm
         assert runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_10_on_a_gpu_the_epochs_end_names_the_step(start, tmp_path):
-    options = ("--trainer.accelerator=gpu", "--trainer.devices=1")
-    code, _, err = start(tmp_path, "fit", *SHORT, *options, fault=("break_loss", 15, "nan")).wait()
+@pytest.mark.parametrize("step", [13, 15, 18], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_10_on_a_gpu_the_epochs_end_names_the_step(start, tmp_path, step, value):
+    gpu = torch.cuda.is_available()
+    options = ("--trainer.accelerator=gpu", "--trainer.devices=1") if gpu else ()
+    fault = ("break_loss" if gpu else "break_loss_on_a_device", step, value)
+    code, _, err = start(tmp_path, "fit", *SHORT, *options, fault=fault).wait()
     assert code == 1
-    assert "at step 15 " in err
+    assert f"at step {step} (epoch 3" in err
     assert_finite(the_run(tmp_path), epochs=2)
