@@ -210,6 +210,7 @@ def flip(content):
     return content[:start] + bytes(byte ^ 0x80 for byte in content[start:end]) + content[end:]
 
 
+@pytest.mark.faults  # 25
 @pytest.mark.parametrize("damage", [flip, lambda content: content[: len(content) // 2]], ids=["flipped", "truncated"])
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_file_that_does_not_answer_as_the_network_is_not_put_in_place(format_, damage, older, monkeypatch, capsys):
@@ -234,6 +235,7 @@ def test_a_pth_of_other_than_mnists_normalisation_is_refused(mine, older, capsys
     assert is_intact()
 
 
+@pytest.mark.faults  # 25
 @pytest.mark.parametrize("format_", FORMATS)
 def test_an_interrupted_export_leaves_the_older_file(format_, older, monkeypatch):
     is_intact, write = older(format_), Path.write_bytes
@@ -247,6 +249,7 @@ def test_an_interrupted_export_leaves_the_older_file(format_, older, monkeypatch
     assert is_intact()
 
 
+@pytest.mark.faults  # 25
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_export_leaves_the_older_file(ended_by, older, fresh):
     is_intact = older("pth")
@@ -273,6 +276,7 @@ sys.exit(main(["export", "--format", "pth"]))
     assert is_intact()
 
 
+@pytest.mark.faults  # 25
 def test_a_full_disk_leaves_the_older_file(older, capsys):
     is_intact, limits = older("pth"), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))

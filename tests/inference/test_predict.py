@@ -429,6 +429,7 @@ def bare_torch(tmp_path_factory):
     return peak(tmp_path_factory.mktemp("bare"), "-c", "import torch")[0]
 
 
+@pytest.mark.faults  # 21
 @pytest.mark.timeout(60)
 def test_memory_and_no_hang_on_the_whole_corpus(all_files, bare_torch):
     names = [str(all_files / case.name) for case in corpus.CASES]
