@@ -104,6 +104,7 @@ def test_a_line_for_each_picture(command, digits):
         assert second in set("0123456789") - {digit}
 
 
+@pytest.mark.faults  # 21
 def test_the_whole_corpus_as_json_each_file_as_expected(command, all_files):
     names = [all_files / case.name for case in corpus.CASES]
     code, out, err = command("--json", *names, all_files / "empty folder")

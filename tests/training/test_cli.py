@@ -290,6 +290,7 @@ def test_help_and_version_answer_without_torch():
     assert done.stderr == "error: frobnicate: no such command; there are " + ", ".join(COMMANDS) + " (see --help)\n"
 
 
+@pytest.mark.faults  # 6
 def test_lines_reach_a_pipe_as_they_are_made_and_ctrl_c_ends_with_130(process):
     run = process("fit", "--trainer.max_epochs=1000", "--trainer.limit_train_batches=2", "--trainer.logger=false")
     seen = [run.stdout.readline() for _ in range(3)]

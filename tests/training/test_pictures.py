@@ -47,7 +47,7 @@ def evidence():
 
 @pytest.mark.parametrize(
     "odd",
-    [{}, {"wrong": 0}, {"wrong": 200}, {"epochs": 1}, {"validated": False}, {"epochs": 0}, {"distorted": 0}],
+    [{}, {"wrong": 0, "distorted": 0}, {"wrong": 200, "epochs": 1, "validated": False}, {"epochs": 0}],
     ids=str,
 )
 def test_all_are_drawn_whatever_the_run_was(evidence, tmp_path, odd):
