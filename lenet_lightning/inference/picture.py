@@ -52,7 +52,8 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
     """Find the digit in a picture and frame it as MNIST does; one that is framed so already stays as it is.
 
     Args:
-        picture: a file's path, an open file, a PIL image, or an array (height, width) or (height, width, 1 to 4).
+        picture: a file's path, an open file, a PIL image, or an array or tensor (height, width), (1, height, width) or
+            (height, width, 1 to 4).
         invert: whether the ink is lighter than its ground: "yes", "no", or "auto" to see for oneself.
 
     Raises:
@@ -122,8 +123,8 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
-    if isinstance(picture, np.ndarray):
-        picture = _from_array(picture)
+    if not isinstance(picture, Image.Image) and hasattr(picture, "__array__"):  # a tensor has it, too
+        picture = _from_array(np.asarray(picture))
     path = isinstance(picture, Path | str)
     name = printable(str(picture if path else getattr(picture, "name", "the picture")))
     if path:
@@ -169,8 +170,13 @@ def _from_array(array: np.ndarray) -> Image.Image:
     values = array * np.uint8(255) if array.dtype == bool else array
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
+    elif values.ndim == 3 and values.shape[0] == 1 and values.shape[2] > 4:  # as torchvision's data sets give it
+        values = values[0]
     if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (2, 3, 4))):
-        raise UsageError(f"an array must be (height, width) or (height, width, 1 to 4), not empty, got {array.shape}")
+        raise UsageError(
+            "an array must be (height, width), (1, height, width) or (height, width, 1 to 4), not empty, "
+            f"got {array.shape}"
+        )
     if values.dtype == np.uint8:
         return Image.fromarray(values)
     if values.ndim == 3 or values.dtype.kind not in "uif":
@@ -193,7 +199,7 @@ def _levels(image: Image.Image) -> np.ndarray:
             values = np.asarray(tile, np.float64)
             if not np.isfinite(values).all():
                 raise ValueError("it has pixels that are not finite numbers")
-            levels = (values - low) * (255 / max(high - low, 1e-30))
+            levels = np.rint((values - low) * (255 / max(high - low, 1e-30)))
         elif clear:
             white = Image.new("RGBA", tile.size, "white")
             white.alpha_composite(tile.convert("RGBA"))

@@ -66,7 +66,7 @@ class Recognizer:
         self._network, self.facts = load(self.weights)
 
     def __call__(self, image: Path | str | Image.Image | np.ndarray) -> Answer:
-        """Read one picture: a path, a PIL image, or an array (height, width) or (height, width, channels).
+        """Read one picture: a path, a PIL image, an open file, or an array or tensor as `picture.frame` takes it.
 
         Raises:
             RunError: it is damaged, no picture, too large, or none that can be read safely.

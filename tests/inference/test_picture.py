@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -191,6 +192,12 @@ def test_arrays(upright, kind):
     before = ARRAYS[kind].copy()
     assert np.abs(picture.frame(ARRAYS[kind]).pixels.astype(float) - upright).mean() < 1
     assert np.array_equal(ARRAYS[kind], before)
+
+
+def test_a_tensor_as_torchvision_gives_it():
+    framed = picture.frame(GREY).pixels
+    pixels = torch.from_numpy(framed)[None].float() / 255
+    assert np.array_equal(picture.frame(pixels).pixels, framed)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (0, 5), (5, 0), (5, 5, 0), (5, 5, 5), (1, 5, 5, 3)])
