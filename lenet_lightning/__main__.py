@@ -64,7 +64,8 @@ def main(args: list[str] | None = None) -> int:
         if stop.code not in (130, 143):
             raise
         kept = "; what was finished is kept, and goes on with: fit --ckpt_path last" if args[0] == "fit" else ""
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one says it
+        # of several processes, one says it; a light command has nothing to say
+        if args[0] not in LIGHT and os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"\n{'interrupted' if stop.code == 130 else 'stopped by SIGTERM'}{kept}", file=sys.stderr)
         return stop.code
     except BrokenPipeError:
