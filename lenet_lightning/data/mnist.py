@@ -1,27 +1,27 @@
 """MNIST as Lightning takes it: resident in memory, split, batched, normalised on the device."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
-from torchvision.datasets import MNIST
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lenet_lightning.data import source
 from lenet_lightning.data.augment import Distortion
+from lenet_lightning.data.digits import Batch, ResidentDigits
+from lenet_lightning.data.variants import VariedDigits, VariedSampler
 from lenet_lightning.errors import UsageError
 
 TRAIN_SIZE = 60_000
 EVAL_BATCH_SIZE = 1_000  # figures do not depend on it; 1,000 is quick and still small in memory
 
 ValidationSize = restricted_number_type(
-    "ValidationSize", int, [(">", 0), ("<", TRAIN_SIZE)], docstring=f"from 1 to {TRAIN_SIZE - 1:,}"
+    "ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring=f"from 0 to {TRAIN_SIZE - 1:,}"
 )
-
-Batch = tuple[Tensor, Tensor]
 
 
 class MNISTDataModule(LightningDataModule):
@@ -34,9 +34,14 @@ class MNISTDataModule(LightningDataModule):
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
         batch_size: training digits in a step, in each process.
-        val_size: how many of the 60,000 are kept for validation.
+        val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
+            the last epoch's checkpoint is the run's.
         split_seed: seed of that choice; the training seed does not move it.
         distortion: how training digits are augmented; not at all unless given.
+        variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
+            0 for a new one each time and the digit itself never.
+        mean: what is taken from pixels between 0 and 1.
+        std: what they are divided by then.
     """
 
     def __init__(
@@ -47,14 +52,23 @@ class MNISTDataModule(LightningDataModule):
         val_size: ValidationSize = 5_000,
         split_seed: NonNegativeInt = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
+        variants: NonNegativeInt = 0,
+        mean: float = source.MEAN,
+        std: PositiveFloat = source.STD,
     ) -> None:
         super().__init__()
+        # plain values: the checkpoint keeps them, for those who take weights out of it
+        self.mean, self.std = float(mean), float(std)
+        self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
+        if variants and not distortion:
+            raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
         self.root = Path(root)
         self.mirrors = mirrors
         self.batch_size = batch_size
         self.val_size = val_size
         self.split_seed = split_seed
         self.distortion = distortion
+        self.variants = variants
 
     def prepare_data(self) -> None:
         """Fetch and verify the four files.
@@ -69,12 +83,15 @@ class MNISTDataModule(LightningDataModule):
         if stage == "test":
             self.test = ResidentDigits.read(self.root, train=False)
             return
-        digits = ResidentDigits.read(self.root, train=True)
+        digits = self.digits = ResidentDigits.read(self.root, train=True)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = digits.subset(order[: self.val_size])
         if stage == "fit":
-            self.train = digits.subset(order[self.val_size :])
             self.seed = torch.initial_seed()
+            self.train = digits.subset(order[self.val_size :])
+            if self.variants:
+                seed = partial(_mix, self.seed)
+                self.train = VariedDigits(self.train.images, self.train.labels, self.distortion, self.variants, seed)
             self._distorted_epoch = None
 
     def train_dataloader(self) -> DataLoader:
@@ -103,7 +120,8 @@ class MNISTDataModule(LightningDataModule):
 
     def _loader(self, digits: "ResidentDigits", batch_size: int, **order: Any) -> DataLoader:
         processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = DistributedSampler(digits, processes, rank, **order)
+        kind = VariedSampler if isinstance(digits, VariedDigits) else DistributedSampler
+        sampler = kind(digits, processes, rank, **order)
         # it would repeat some digits so that all processes get equally many
         sampler.total_size = len(digits)
         sampler.num_samples = len(range(rank, len(digits), processes))
@@ -117,9 +135,9 @@ class MNISTDataModule(LightningDataModule):
             return batch  # the example input, which the model summary sends through here
         images, labels = batch
         images = images.float().div_(255)
-        if self.distortion and self.trainer.training:
+        if self.distortion and not self.variants and self.trainer.training:
             images = self.distortion(images, self._distortion_generator(images.device))
-        return images.sub_(source.MEAN).div_(source.STD), labels
+        return images.sub_(self.mean).div_(self.std), labels
 
     def _distortion_generator(self, device: torch.device) -> torch.Generator:
         epoch = self.trainer.current_epoch
@@ -128,37 +146,6 @@ class MNISTDataModule(LightningDataModule):
             seed = _mix(self.seed, epoch, self.trainer.global_rank)
             self._generator = torch.Generator(device).manual_seed(seed)
         return self._generator
-
-
-class ResidentDigits(Dataset):
-    """Digits that stay in memory as bytes and are handed out as finished batches.
-
-    Args:
-        images: (N, 1, 28, 28), uint8.
-        labels: (N,), int64.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
-        self.labels = labels
-
-    @classmethod
-    def read(cls, root: Path, train: bool) -> "ResidentDigits":
-        """Read the verified files of the 60,000 or the 10,000."""
-        files = MNIST(str(root), train=train)
-        return cls(files.data.unsqueeze(1), files.targets)
-
-    def subset(self, indices: Tensor) -> "ResidentDigits":
-        """Give copies of the digits at `indices`."""
-        return ResidentDigits(self.images[indices], self.labels[indices])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """Gather a batch at once: torch's DataLoader asks for this before it would ask for each digit."""
-        at = torch.tensor(indices)
-        return self.images[at], self.labels[at]
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 MEAN = 0.1307
 STD = 0.3081
 
+# LeCun et al. 1998 make paper -0.1 and ink 1.175
+PAPER_MEAN = 20 / 255
+PAPER_STD = 200 / 255
+
 
 class MnistFile(NamedTuple):
     """One of the four files: its name, its size in bytes, the SHA-256 sums of its content and of its .gz archive."""

@@ -46,17 +46,19 @@ def main(args: list[str]) -> int:
     parser.add_argument(
         "--weights", type=Path, help="what to export (default: the newest run's, else the shipped ones)"
     )
-    parser.add_argument("--output", type=Path, help="the file to write (default: lenet5.pth, .safetensors or .onnx)")
+    parser.add_argument("--output", type=Path, help="the file to write (default: lenet5.pth, lenet5.onnx, ...)")
     parser.add_argument(
         "--data", type=Path, default=Path("data"), help="where MNIST may be, to check on (default: data)"
     )
     options = parser.parse_args(args)
-    target = options.output or Path(f"lenet5.{options.format}")
-    _refuse(options.format, options.form, options.weights, target)
+    _refuse(options.format, options.form, options.weights, options.output)
     recognizer = Recognizer(options.weights)
     network, facts = weights.load(recognizer.weights)
+    target = options.output or Path(f"{facts['network']}.{options.format}")
+    if options.form and facts["network"] != "lenet5":
+        raise UsageError(f"--form {options.form}: only lenet5 has forms, {recognizer.weights} is of {facts['network']}")
     if options.format == "pth":
-        content = _pth(network, options.form or "v1")
+        content = _pth(network, options.form)
     elif options.format == "safetensors":
         content = weights.pack(network.state_dict(), facts)
     else:
@@ -87,30 +89,30 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _refuse(format_: str, form: str | None, path: Path | None, target: Path) -> None:
+def _refuse(format_: str, form: str | None, path: Path | None, target: Path | None) -> None:
     if form and format_ != "pth":
         raise UsageError(f"--form {form}: only a pth has a form; leave it out, or ask for --format pth")
     if path and path.suffix == ".onnx":
         raise UsageError(
             f"--weights {path}: cannot be exported again; give the .safetensors, .ckpt or .pth that it was made from"
         )
-    if target.suffix != f".{format_}":
+    if target and target.suffix != f".{format_}":
         raise UsageError(f"--output {target}: must end with .{format_}, by which `predict` knows the format")
-    if not target.parent.is_dir():
+    if target and not target.parent.is_dir():
         raise UsageError(f"--output {target}: there is no folder {target.parent}; make it first")
-    if target.is_dir():
+    if target and target.is_dir():
         raise UsageError(f"--output {target}: must be a file, is a folder")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]
     if format_ == "onnx" and missing:
         raise UsageError(f"--format onnx: needs {', '.join(missing)}: pip install 'lenet_lightning[export]'")
 
 
-def _pth(network: nn.Module, form: str) -> bytes:
-    names = weights.FORMS[form]
+def _pth(network: nn.Module, form: str | None) -> bytes:
+    names = weights.FORMS[form] if form else {}
     renamed = OrderedDict()
     for name, values in network.state_dict().items():
         layer, kind = name.split(".")
-        renamed[f"{names[layer]}.{kind}"] = values
+        renamed[f"{names.get(layer, layer)}.{kind}"] = values
     # given a path, torch.save would write its name into the file
     file = io.BytesIO()
     torch.save(renamed, file)

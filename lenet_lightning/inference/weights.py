@@ -13,13 +13,20 @@ from torch import Tensor
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import source
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.networks.lenet5 import LeNet5
+from lenet_lightning.networks import NETWORKS
 
 METADATA_KEY = "lenet_lightning"
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 
 # of the default run: whoever has trained nothing yet can still read digits
 SHIPPED = Path(__file__).with_name("lenet5.safetensors")
+
+# pixel values that each network is trained on: a bare state_dict does not say
+NORMALISATION = {
+    "lenet5": (source.MEAN, source.STD),
+    "lenet5_1998": (source.PAPER_MEAN, source.PAPER_STD),
+    "lenet1": (source.PAPER_MEAN, source.PAPER_STD),
+}
 
 # the tutorial writes its network in three forms: what each calls the layers that LeNet5 calls by the first one's names
 FORMS = {
@@ -32,14 +39,14 @@ FORMS = {
 }
 
 
-def facts_of(network: torch.nn.Module) -> dict[str, Any]:
-    """Give what is true of any weights of `network` that were trained here or by the tutorial."""
+def facts_of(network: str, mean: float, std: float) -> dict[str, Any]:
+    """Give what is true of any weights of a network (by its name in NETWORKS) trained on pixels normalised so."""
     return {
-        "network": "lenet5",
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "network": network,
+        "parameters": sum(p.numel() for p in NETWORKS[network]().parameters()),
         "classes": [str(digit) for digit in range(10)],
-        "mean": source.MEAN,
-        "std": source.STD,
+        "mean": mean,
+        "std": std,
     }
 
 
@@ -63,42 +70,43 @@ def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> N
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Give the state_dict, in LeNet5's own names, and the facts of a .safetensors, .ckpt, .pth or .pt file.
+    """Give the state_dict, in the network's own names, and the facts of a .safetensors, .ckpt, .pth or .pt file.
 
-    Nothing in the file is run. Of a checkpoint, the weight average is taken where there is one.
+    Nothing in the file is run. Of a checkpoint, the weight average is taken where there is one. A .pth or .pt says
+    which network it is of by the names in it.
 
     Raises:
         UsageError: there is no such file, or its name ends otherwise.
-        RunError: it is damaged, not one of these, has weights that are not finite, or does not fit the network.
+        RunError: it is damaged, not one of these, has weights that are not finite, or does not fit its network.
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
         raise UsageError(f"{path}: no such weights file; `fit` writes weights.safetensors into its run folder")
-    state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickled(path), None)
-    network = LeNet5()
+    state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    network = NETWORKS[facts["network"]]()
     if fault := _misfit(network, state_dict):
-        raise RunError(f"{path}: does not fit LeNet-5: {fault}")
+        raise RunError(f"{path}: does not fit {type(network).__name__}: {fault}")
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
         raise RunError(f"{path}: has weights that are not finite in {', '.join(broken)}; train again")
-    return state_dict, facts or facts_of(network)
+    return state_dict, facts
 
 
-def load(path: Path) -> tuple[LeNet5, dict[str, Any]]:
+def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Give the network with the weights of a file that `read` takes, for evaluation, and the facts.
 
     Raises:
         UsageError, RunError: as `read` does.
     """
     state_dict, facts = read(path)
-    network = LeNet5()
+    network = NETWORKS[facts["network"]]()
     network.load_state_dict(state_dict)
     return network.eval().requires_grad_(False), facts
 
 
-def newest(root: Path, name: str) -> Path | None:
-    """Give the path of file `name` in the newest run below `root` that has one."""
-    found = [path for path in root.glob(f"*/{name}") if not path.parent.is_symlink()]
+def newest(root: Path, *names: str) -> Path | None:
+    """Give the path of the first of these files that is in the newest run below `root` that has any."""
+    found = [path for name in names for path in root.glob(f"*/{name}") if not path.parent.is_symlink()]
     return max(found, key=lambda path: path.parent.name, default=None)
 
 
@@ -122,6 +130,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()[METADATA_KEY])
+            if facts["network"] not in NETWORKS:
+                raise ValueError(f"network {facts['network']} is none of {', '.join(NETWORKS)}")
             return {name: file.get_tensor(name) for name in file.keys()}, dict(facts)  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
         raise RunError(
@@ -129,18 +139,29 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def _read_pickled(path: Path) -> dict[str, Tensor]:
+def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
     if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
-        averaged = _below("averaged.module.", saved["state_dict"])
-        return averaged or _below("network.", saved["state_dict"])
+        return _of_checkpoint(path, saved)
     if not isinstance(saved, dict) or not all(isinstance(value, Tensor) for value in saved.values()):
         raise RunError(f"{path}: must hold a state_dict, got a {type(saved).__name__} that is none")
+    name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
+    facts = facts_of(name, *NORMALISATION[name])
     for form in FORMS.values():
         ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
         if saved.keys() == ours.keys():
-            return {ours[name]: values for name, values in saved.items()}
-    return saved
+            return {ours[name]: values for name, values in saved.items()}, facts
+    return saved, facts
+
+
+def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    network, pixels = (checkpoint.get(key, {}) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
+    name = network.get("network", "lenet5")  # before there were three, a checkpoint did not say
+    if name not in NETWORKS:
+        raise RunError(f"{path}: must be of one of {', '.join(NETWORKS)}, got {name}")
+    facts = facts_of(name, pixels.get("mean", source.MEAN), pixels.get("std", source.STD))
+    state_dict = checkpoint["state_dict"]
+    return _below("averaged.module.", state_dict) or _below("network.", state_dict), facts
 
 
 def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

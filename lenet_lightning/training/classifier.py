@@ -3,61 +3,86 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, restricted_number_type
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.networks.lenet5 import LeNet5
+from lenet_lightning.networks import NETWORKS
+from lenet_lightning.training.losses import LOSSES
 from lenet_lightning.training.scores import scores
+from lenet_lightning.training.sdlm import PASS_RATES, PATTERNS, SDLM, curvature
 
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 
 
 class DigitClassifier(LightningModule):
-    """LeNet-5 with all that training it takes. The defaults are the tutorial's recipe.
+    """A LeNet with all that training it takes. The defaults are the tutorial's network and recipe.
 
     Logged once an epoch: `train/loss` (smoothed as it was trained on), `train/acc` (before each step, on the digits as
     augmented), `train/grad_norm` (mean over the steps, before clipping), `val/loss`, `val/acc`, `lr`, `time/epoch_s`
     (from the first batch fetched to the last optimizer step), `time/images_per_s`; at the test `test/loss`, `test/acc`
-    and what `scores` gives. Losses are means over digits in nats, accuracies fractions.
+    and what `scores` gives. Losses are means over digits, accuracies fractions.
 
     Args:
-        optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`).
-        schedule: `constant`, or `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step.
+        network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
+        loss: `cross_entropy` (nats); for lenet5_1998 the paper's `rbf_map` and `rbf_mse`; for lenet1 `target_mse`.
+        optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`); for the
+            historical networks also `lenet_lightning.training.sdlm.SDLM`.
+        schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
+            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr.
         warmup: fraction of the steps in which onecycle rises.
-        label_smoothing: probability mass that the target spreads over all ten digits.
+        label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
             kept; 0 for none. After n steps it is at most (1 + n) / (10 + n), so that a short run does not end near
             where it began.
+        compile: whether torch.compile makes the step quicker; needs a C++ compiler and half a minute.
 
     Raises:
-        ValueError: the optimizer refuses its settings.
+        ValueError: the optimizer refuses its settings or the network, or the loss does not go with the network or with
+            label smoothing.
     """
 
     def __init__(
         self,
+        network: Literal["lenet5", "lenet5_1998", "lenet1"] = "lenet5",
+        loss: Literal["cross_entropy", "rbf_map", "rbf_mse", "target_mse"] = "cross_entropy",
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-        schedule: Literal["constant", "onecycle"] = "constant",
+        schedule: Literal["constant", "onecycle", "paper"] = "constant",
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         averaging: Decay = 0.0,
+        compile: bool = False,  # noqa: A002 - the field's word
     ) -> None:
         super().__init__()
         # plain values, or the checkpoint could not be read safely: the command line gives floats of classes of its own.
         # The optimizer is none: a checkpoint holds its state, the run's config.yaml its settings.
-        plain = {"schedule": schedule, "warmup": warmup, "label_smoothing": label_smoothing, "averaging": averaging}
+        plain = {
+            "network": network,
+            "loss": loss,
+            "schedule": schedule,
+            "warmup": warmup,
+            "label_smoothing": label_smoothing,
+            "averaging": averaging,
+        }
         self.save_hyperparameters({k: v if isinstance(v, str) else float(v) for k, v in plain.items()}, logger=False)
-        self.network = LeNet5()
+        if loss.startswith("rbf_") and network != "lenet5_1998":
+            raise ValueError(f"model.loss {loss} needs RBF outputs: model.network must be lenet5_1998, got {network}")
+        if label_smoothing and loss != "cross_entropy":
+            raise ValueError(f"model.label_smoothing must be 0 with model.loss {loss}, got {label_smoothing}")
+        self.network = NETWORKS[network]()
+        self.loss = LOSSES[loss]
+        self._training_loss = partial(self.loss, label_smoothing=label_smoothing) if label_smoothing else self.loss
+        self._learn = torch.compile(self._logits_and_loss, dynamic=False) if compile else self._logits_and_loss
         self.averaged = AveragedModel(self.network, multi_avg_fn=_warm_average(averaging)) if averaging else None
         if self.averaged:
             self.averaged.requires_grad_(False)  # several processes would wait for its gradients
@@ -68,9 +93,11 @@ class DigitClassifier(LightningModule):
         self.training_seconds = 0.0
         # settings that cannot be (a negative rate) should end the command now, not after the data are read
         try:
-            optimizer(self.network.parameters())
+            tried = optimizer(self.network.parameters())
         except (ValueError, TypeError, RuntimeError) as error:
             raise ValueError(f"model.optimizer: {error}") from error
+        if isinstance(tried, SDLM) and network == "lenet5":
+            raise ValueError("model.optimizer SDLM: model.network must be lenet5_1998 or lenet1, got lenet5")
 
     @property
     def trained_network(self) -> nn.Module:
@@ -82,7 +109,8 @@ class DigitClassifier(LightningModule):
         return self.trained_network(images)
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock and the counters."""
+        """Start the clock and the counters; for SDLM, estimate the curvature."""
+        self._started = time.perf_counter()
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), device=self.device)
         self._count = torch.zeros((), device=self.device)
@@ -90,13 +118,26 @@ class DigitClassifier(LightningModule):
         self._steps = torch.zeros((), device=self.device)
         self._finite = torch.zeros((), device=self.device)
         self._first_step = self.trainer.global_step + 1
-        self._started = time.perf_counter()
+        self._estimate_curvature()
+
+    def _estimate_curvature(self) -> None:
+        (optimizer,) = self.trainer.optimizers
+        if not isinstance(optimizer, SDLM):
+            return
+        batches, patterns = [], 0
+        for batch in self.trainer.train_dataloader:  # an iterator of its own: the epoch's own order is not touched
+            batches.append(self.trainer.strategy.batch_to_device(batch))
+            patterns += len(batch[1])
+            if patterns >= PATTERNS:
+                break
+        images, labels = (torch.cat(part)[:PATTERNS] for part in zip(*batches, strict=True))
+        found = curvature(self.network, images, labels, self.loss)
+        optimizer.estimate([self.trainer.strategy.reduce(each, reduce_op="mean") for each in found])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch, and count."""
         images, labels = batch
-        logits = self.network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.hparams.label_smoothing)
+        logits, loss = self._learn(images, labels)
         # in place: self.log and torchmetrics, or only setting an attribute of a module, cost more than the counting
         self._loss_sum.add_(loss.detach(), alpha=len(labels))
         self._correct.add_(logits.argmax(1).eq(labels).sum())
@@ -106,6 +147,10 @@ class DigitClassifier(LightningModule):
         elif not math.isfinite(self._loss_sum.item()):
             raise self._diverged(self.trainer.global_step + 1)
         return loss
+
+    def _logits_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(images)
+        return logits, self._training_loss(logits, labels)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Count the size of the step's gradient."""
@@ -198,15 +243,17 @@ class DigitClassifier(LightningModule):
         accuracy.update(logits, labels)
         logged = stage == "val" or self._whole_test
         counted = {"batch_size": len(labels), "logger": logged, "on_epoch": True, "sync_dist": True}
-        self.log(f"{stage}/loss", F.cross_entropy(logits, labels), **counted)
+        self.log(f"{stage}/loss", self.loss(logits, labels), **counted)
         self.log(f"{stage}/acc", accuracy, **counted)
         return logits
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, for `onecycle`, its schedule over all steps of the run."""
+        """Build the optimizer and its schedule: of `onecycle` over all steps of the run, of `paper` by epochs."""
         optimizer = self.optimizer(self.network.parameters())
         if self.hparams.schedule == "constant":
             return optimizer
+        if self.hparams.schedule == "paper":
+            return [optimizer], [LambdaLR(optimizer, _paper_rate)]
         rates = [group["lr"] for group in optimizer.param_groups]
         total_steps = int(self.trainer.estimated_stepping_batches)
         schedule = OneCycleLR(optimizer, rates, total_steps, pct_start=self.hparams.warmup)
@@ -227,6 +274,10 @@ def _interleaved(parts: tuple[Tensor, ...]) -> Tensor:
     for rank, part in enumerate(parts):
         whole[rank :: len(parts)] = part
     return whole
+
+
+def _paper_rate(epoch: int) -> float:
+    return PASS_RATES[min(epoch, len(PASS_RATES) - 1)] / PASS_RATES[0]
 
 
 def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:

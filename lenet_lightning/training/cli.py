@@ -23,7 +23,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import source
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
@@ -124,7 +123,7 @@ class CLI(LightningCLI):
         """Parse, with the run's own config when a checkpoint of a run is asked for, else with default.yaml."""
         self.config = parser.parse_args(args)
         config = self.config[self.config.subcommand]
-        wanted = config.ckpt_path or (None if self.config.subcommand == "fit" else "best")
+        wanted = config.ckpt_path or (None if self.config.subcommand == "fit" else "kept")
         self.checkpoint = runs.find(Path(config.trainer.default_root_dir), wanted) if wanted else None
         if not config.config:
             beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
@@ -140,8 +139,13 @@ class CLI(LightningCLI):
         config = self.config[self.subcommand]
         trainer = config.trainer
         _check(trainer)
+        self.validated = bool(config.data.val_size and trainer.limit_val_batches != 0)
+        if self.subcommand == "validate" and not config.data.val_size:
+            raise UsageError("data.val_size is 0: this run kept no digits to validate on; `test` gives its test figure")
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
         self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
+        if not self.validated:
+            trainer.limit_val_batches = 0
         if self.subcommand != "fit":
             trainer.logger = trainer.enable_checkpointing = False
         elif not trainer.fast_dev_run and not self.first:
@@ -184,7 +188,7 @@ class CLI(LightningCLI):
         if self.run:
             callbacks.append(resume.ExactResume(self.recipe))
         if self.run and config.enable_checkpointing is not False:
-            callbacks.extend([RunId(), *runs.checkpoints(self.run)])
+            callbacks.extend([RunId(), *runs.checkpoints(self.run, self.validated)])
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
@@ -215,9 +219,9 @@ class CLI(LightningCLI):
                 )
             trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
             self.run = trainer.strategy.broadcast(self.run)
-            best = self.run / runs.BEST if self.run else None
-            kept = trainer.strategy.broadcast(bool(best) and best.exists())
-            lines = self._keep(best, trackers) if kept else ["not tested: no checkpoint was kept"]
+            checkpoint = self.run / (runs.BEST if self.validated else runs.LAST) if self.run else None
+            kept = trainer.strategy.broadcast(bool(checkpoint) and checkpoint.exists())
+            lines = self._keep(checkpoint, trackers) if kept else ["not tested: no checkpoint was kept"]
             failed = False
         except OSError as error:
             if not error.filename:
@@ -244,21 +248,21 @@ class CLI(LightningCLI):
             lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
 
-    def _keep(self, best: Path, trackers: list[WandbLogger]) -> list[str]:
-        """Test the best checkpoint; keep weights, results and pictures; give the lines to print."""
+    def _keep(self, checkpoint: Path, trackers: list[WandbLogger]) -> list[str]:
+        """Test the best checkpoint, or the last; keep weights, results and pictures; give the lines to print."""
         model, file = self.model, self.run / "weights.safetensors"
         line, figures = "not tested   (trainer.limit_test_batches is 0)", {}
         if self.trainer.limit_test_batches == 0:
-            _load(model, best)
+            _load(model, checkpoint)
         else:
-            line, figures = self._evaluate("test", best)
+            line, figures = self._evaluate("test", checkpoint)
         if not self.first:
             return []
         facts = self._facts() | figures
         weights.write(model.trained_network.state_dict(), facts, file)
         if not figures:
             return [line]
-        results = facts | self._training_facts(best) | circumstances()
+        results = facts | self._training_facts(checkpoint) | circumstances()
         with replacing(self.run / "results.json") as partial:
             partial.write_text(json.dumps(results, indent=2) + "\n")
         pictures = self._draw() if self.config[self.subcommand].pictures else []
@@ -267,7 +271,7 @@ class CLI(LightningCLI):
             tracker.log_pictures(pictures)
             images, labels = self.datamodule.test.images.squeeze(1).numpy(), model.test_labels.tolist()
             tracker.log_errors(images, labels, read.tolist(), probability.tolist())
-            tracker.log_files([best, file], facts)
+            tracker.log_files([checkpoint, file], facts)
         return [line]
 
     def _draw(self) -> list[Path]:
@@ -275,13 +279,13 @@ class CLI(LightningCLI):
 
         data, model = self.datamodule, self.model
         rows = self.run / "metrics.csv"
-        originals = data.train.images[:10].float() / 255
+        originals = data.digits.images[:10].float() / 255
         generator = torch.Generator().manual_seed(0)
         evidence = pictures.Evidence(
             rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],
             network=copy.deepcopy(model.trained_network).cpu(),
             images=data.test.images,
-            normalised=(data.test.images[:1].float() / 255 - source.MEAN) / source.STD,
+            normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,
             labels=model.test_labels,
             logits=model.test_logits,
             originals=originals,
@@ -318,15 +322,19 @@ class CLI(LightningCLI):
         if batches != [len(loader)]:
             return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
         counted = f"{round(acc * digits):,} of {digits:,}"
-        return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {checkpoint}", figures
+        why = "" if self.validated or command == "validate" else " (nothing was validated, so there is no best)"
+        return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {checkpoint}{why}", figures
 
     def _facts(self) -> dict[str, Any]:
         """Give what is true of the weights wherever and whenever they were made."""
-        return weights.facts_of(self.model.network) | {"seed": self.config[self.subcommand].seed_everything}
+        data = self.datamodule
+        facts = weights.facts_of(self.model.hparams.network, data.mean, data.std)
+        return facts | {"seed": self.config[self.subcommand].seed_everything}
 
-    def _training_facts(self, best: Path) -> dict[str, Any]:
+    def _training_facts(self, checkpoint: Path) -> dict[str, Any]:
+        kept = "best_epoch" if self.validated else "last_epoch"
         return {
-            "best_epoch": runs.read_checkpoint(best)["epoch"] + 1,
+            kept: runs.read_checkpoint(checkpoint)["epoch"] + 1,
             "epochs": self.trainer.current_epoch,
             "train_seconds": round(self.model.training_seconds, 2),
             "processes": self.trainer.world_size,
@@ -407,7 +415,7 @@ def _load(model: DigitClassifier, path: Path) -> dict[str, Any]:
 def _headline(model: DigitClassifier, trainer: Trainer, run: Path) -> str:
     parameters = sum(p.numel() for p in model.network.parameters())
     where = f"{trainer.strategy.root_device} with {torch.get_num_threads()} threads"
-    return f"LeNet-5, {parameters:,} parameters, on {where}; run {run}"
+    return f"{type(model.network).__name__}, {parameters:,} parameters, on {where}; run {run}"
 
 
 def _quiet_lightning() -> None:

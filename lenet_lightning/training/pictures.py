@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from lenet_lightning.networks.lenet5 import LeNet5
 from lenet_lightning.training.scores import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve
 
 # Okabe and Ito's palette: told apart by all who see colours differently
@@ -37,7 +35,7 @@ class Evidence:
     """
 
     rows: list[dict[str, str]]
-    network: LeNet5
+    network: nn.Module
     images: Tensor
     normalised: Tensor
     labels: Tensor
@@ -75,12 +73,17 @@ def draw(evidence: Evidence, folder: Path) -> list[Path]:
 
 
 def curves(evidence: Evidence) -> Figure:
-    """Loss and accuracy over the epochs, best epoch marked; logarithmic, or the end would be a flat line."""
+    """Loss and accuracy over the epochs, best epoch marked; logarithmic, or the end would be a flat line.
+
+    Where nothing was validated there is the training alone, and no best epoch.
+    """
     figure = Figure((11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, subplot_kw={"yscale": "log", "autoscaley_on": False})
-    best = max(evidence.rows, key=lambda row: float(row.get("val/acc") or 0))
+    validated = [row for row in evidence.rows if row.get("val/acc")]
     for stage, colour, name in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
         rows = [row for row in evidence.rows if row.get(f"{stage}/acc")]
+        if not rows:
+            continue
         epochs = [int(row["epoch"]) for row in rows]
         losses = [float(row[f"{stage}/loss"]) for row in rows]
         errors = [max(1 - float(row[f"{stage}/acc"]), 1e-5) for row in rows]
@@ -90,7 +93,9 @@ def curves(evidence: Evidence) -> Figure:
         values = torch.cat([torch.as_tensor(line.get_ydata()) for line in axes.get_lines()])
         low, high = values.min().item() / 1.3, 1.3 * values.max().item()
         axes.set_ylim(*((low, high) if axes is left else (high, low)))
-        axes.axvline(int(best["epoch"]), color=GREEN, linestyle="--", label=f"best: epoch {best['epoch']}")
+        if validated:
+            best = max(validated, key=lambda row: float(row["val/acc"]))["epoch"]
+            axes.axvline(int(best), color=GREEN, linestyle="--", label=f"best: epoch {best}")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
@@ -159,11 +164,12 @@ def _digits(evidence: Evidence, indices: Tensor, title: str, columns: int) -> Fi
 
 
 def filters(evidence: Evidence) -> Figure:
-    """The six 5x5 filters of C1, on one scale."""
-    weights = evidence.network.conv1.weight.detach()[:, 0]
+    """The 5x5 filters of C1, on one scale."""
+    c1 = next(layer for layer in evidence.network.modules() if isinstance(layer, nn.Conv2d))
+    weights = c1.weight.detach()[:, 0]
     largest = weights.abs().max().item()
     figure = Figure((11, 2.6), layout="constrained")
-    figure.suptitle("C1: the six 5x5 filters (blue adds, red takes away)")
+    figure.suptitle(f"C1: the {len(weights)} 5x5 filters (blue adds, red takes away)")
     row = figure.subplots(1, len(weights))
     _blank(row)
     for axes, weight in zip(row, weights, strict=True):
@@ -173,13 +179,9 @@ def filters(evidence: Evidence) -> Figure:
 
 
 def feature_maps(evidence: Evidence) -> Figure:
-    """The first test digit on its way through C1, S2, C3 and S4."""
-    network = evidence.network
+    """The first test digit on its way through the layers of maps."""
     with torch.no_grad():
-        c1 = F.relu(network.conv1(evidence.normalised))
-        s2 = network.pool1(c1)
-        c3 = F.relu(network.conv2(s2))
-        s4 = network.pool2(c3)
+        layers = evidence.network.feature_maps(evidence.normalised)
     figure = Figure((12, 4.6), layout="constrained")
     figure.suptitle(f"A {int(evidence.labels[0])} through the network (the lighter, the stronger)")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 7])
@@ -188,7 +190,7 @@ def feature_maps(evidence: Evidence) -> Figure:
     axes.set_title("input", fontsize=9)
     axes.imshow(evidence.images[0, 0].numpy(), cmap="gray")
     rows = right.subplots(4, 1)
-    for axes, (name, maps) in zip(rows, (("C1", c1), ("S2", s2), ("C3", c3), ("S4", s4)), strict=True):
+    for axes, (name, maps) in zip(rows, layers.items(), strict=True):
         axes.set_axis_off()
         axes.set_title(f"{name}  {maps.shape[1]}@{maps.shape[2]}x{maps.shape[3]}", loc="left", fontsize=9)
         axes.set_anchor("W")

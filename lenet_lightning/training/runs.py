@@ -72,8 +72,8 @@ def point_latest(run: Path) -> None:
         link.unlink(missing_ok=True)  # a convenience that some file systems lack; nothing here reads it
 
 
-def checkpoints(run: Path) -> list[ModelCheckpoint]:
-    """Give the callbacks that keep, in `run`, best.ckpt (by validation accuracy) and last.ckpt (the last epoch)."""
+def checkpoints(run: Path, validated: bool) -> list[ModelCheckpoint]:
+    """Give the callbacks that keep, in `run`, last.ckpt and, where there is a validation, best.ckpt by its accuracy."""
     settings = {
         # a string: a path object in its state could not be loaded again with weights_only
         "dirpath": str(run),
@@ -82,11 +82,10 @@ def checkpoints(run: Path) -> list[ModelCheckpoint]:
         # only from an epoch's end can a run go on exactly
         "save_on_train_epoch_end": True,
     }
-    return [
-        _KeptInRun(filename=Path(BEST).stem, monitor="val/acc", mode="max", **settings),
-        # Lightning's own save_last is written only when a best one is
-        _KeptInRun(filename=Path(LAST).stem, monitor=None, **settings),
-    ]
+    # Lightning's own save_last is written only when a best one is
+    last = _KeptInRun(filename=Path(LAST).stem, monitor=None, **settings)
+    best = _KeptInRun(filename=Path(BEST).stem, monitor="val/acc", mode="max", **settings)
+    return [best, last] if validated else [last]
 
 
 class _KeptInRun(ModelCheckpoint):
@@ -145,13 +144,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 def find(root: Path, wanted: str) -> Path:
     """Give the path of a checkpoint: `best` or `last` of the newest run below `root` that has one, or a file.
 
+    `kept` is what the newest run is judged by: the best or, where nothing was validated, the last.
+
     Raises:
         UsageError: there is no such run or file, or it is an address.
     """
-    if wanted in ("best", "last"):
-        if found := weights.newest(root, f"{wanted}.ckpt"):
+    named = {"best": (BEST,), "last": (LAST,), "kept": (BEST, LAST)}
+    if wanted in named:
+        if found := weights.newest(root, *named[wanted]):
             return found
-        raise UsageError(f"{root}: no run with a {wanted}.ckpt; train one with `fit`, or name a file: --ckpt_path FILE")
+        raise UsageError(
+            f"{root}: no run with a {named[wanted][0]}; train one with `fit`, or name a file: --ckpt_path FILE"
+        )
     if "://" in wanted:
         raise UsageError(
             f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first"

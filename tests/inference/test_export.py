@@ -39,7 +39,7 @@ def fresh(tmp_path):
 
 @pytest.fixture(scope="module")
 def facts():
-    return weights.facts_of(LeNet5()) | {"mean": 0.25, "std": 0.5, "test/acc": 0.9876}
+    return weights.facts_of("lenet5", 0.25, 0.5) | {"test/acc": 0.9876}
 
 
 @pytest.fixture(scope="module")

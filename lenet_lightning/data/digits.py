@@ -1,0 +1,41 @@
+"""Digits that stay in memory."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets import MNIST
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ResidentDigits(Dataset):
+    """Digits that stay in memory as bytes and are handed out as finished batches.
+
+    Args:
+        images: (N, 1, 28, 28), uint8.
+        labels: (N,), int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    @classmethod
+    def read(cls, root: Path, train: bool) -> "ResidentDigits":
+        """Read the verified files of the 60,000 or the 10,000."""
+        files = MNIST(str(root), train=train)
+        return cls(files.data.unsqueeze(1), files.targets)
+
+    def subset(self, indices: Tensor) -> "ResidentDigits":
+        """Give copies of the digits at `indices`."""
+        return ResidentDigits(self.images[indices], self.labels[indices])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Gather a batch at once: torch's DataLoader asks for this before it would ask for each digit."""
+        at = torch.tensor(indices)
+        return self.images[at], self.labels[at]

@@ -1,0 +1,77 @@
+"""The layers of the first LeNets that torch does not have."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+AMPLITUDE, SLOPE = 1.7159, 2 / 3
+
+
+class Squash(nn.Module):
+    """The squashing function of all units: 1.7159 tanh(2 a / 3).
+
+    Any shape to the same shape. It gives +-1 at +-1, where its curvature is largest, so that targets of +-1 do not
+    drive units into saturation (LeCun et al. 1998, appendix A).
+    """
+
+    def forward(self, sums: Tensor) -> Tensor:
+        """Give the outputs of units with these weighted sums."""
+        return AMPLITUDE * torch.tanh(SLOPE * sums)
+
+
+class Subsampling(nn.Module):
+    """Half the resolution with trainable weights: the sum of each 2x2 inputs, times a coefficient, plus a bias.
+
+    Maps (N, maps, 2H, 2W) to weighted sums (N, maps, H, W); one coefficient and one bias for each map (LeCun et al.
+    1998, section II.B, layer S2).
+    """
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(maps, 1, 1))
+        self.bias = nn.Parameter(torch.empty(maps, 1, 1))
+        for parameter in self.parameters():
+            draw_(parameter, fan_in=4)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give the weighted sums."""
+        return F.avg_pool2d(maps, 2, divisor_override=1) * self.weight + self.bias
+
+
+class SparseConv2d(nn.Module):
+    """A convolution in which each output map reads some of the input maps.
+
+    Maps (N, in_maps, H, W) to weighted sums (N, len(sources), H - 4, W - 4). The weights are the kernels that there
+    are, (connections, 5, 5), in the order of `sources`.
+
+    Args:
+        in_maps: how many maps come in.
+        sources: for each output map, the input maps it reads, counted from 0.
+    """
+
+    def __init__(self, in_maps: int, sources: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.in_maps = in_maps
+        self.sources = sources
+        connected = [out * in_maps + source for out, read in enumerate(sources) for source in read]
+        self.register_buffer("connected", torch.tensor(connected), persistent=False)
+        self.weight = nn.Parameter(torch.empty(len(connected), 5, 5))
+        self.bias = nn.Parameter(torch.empty(len(sources)))
+        kernels = self.weight.detach().split([len(read) for read in sources])
+        for kernel, bias, read in zip(kernels, self.bias.detach(), sources, strict=True):
+            draw_(kernel, fan_in=25 * len(read))
+            draw_(bias, fan_in=25 * len(read))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give the weighted sums."""
+        # one dense convolution with zeros costs less than several that are sparse: docs/1998.md has the timings
+        kernels = self.weight.new_zeros(len(self.sources) * self.in_maps, 5, 5)
+        kernels = kernels.index_copy(0, self.connected, self.weight)
+        return F.conv2d(maps, kernels.unflatten(0, (len(self.sources), self.in_maps)), self.bias)
+
+
+def draw_(parameter: Tensor, fan_in: int) -> None:
+    """Draw values evenly from +-2.4 / fan-in, the number of inputs of a unit (LeCun et al. 1998, appendix A)."""
+    nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)

@@ -1,0 +1,39 @@
+"""LeNet-1: the forerunner of 1989, 2,578 parameters."""
+
+from torch import Tensor, nn
+
+from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling, draw_
+
+# for each map of C2 the maps of S1 that it reads (LeCun et al. 1990, table 1)
+C2_READS = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3))
+
+
+class LeNet1(nn.Module):
+    """The first LeNet, as LeCun et al. describe it in NIPS 2 (1990).
+
+    Images (N, 1, 28, 28) with -0.1 for paper and 1.175 for ink, to logits (N, 10). Its ten output units are squashed,
+    too, and trained to be 1 or -1. Comments give the shape after a layer and its parameters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squash = Squash()
+        self.c1 = nn.Conv2d(1, 4, kernel_size=5)  # 4@24x24, 104
+        self.s1 = Subsampling(4)  # 4@12x12, 8
+        self.c2 = SparseConv2d(4, C2_READS)  # 12@8x8, 512
+        self.s2 = Subsampling(12)  # 12@4x4, 24
+        self.output = nn.Linear(192, 10)  # 10, 1,930
+        for layer, fan_in in ((self.c1, 25), (self.output, 192)):
+            for parameter in layer.parameters():
+                draw_(parameter, fan_in)
+
+    def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Give what C1, S1, C2 and S2 make of normalised images (N, 1, 28, 28), by the layer's name."""
+        c1 = self.squash(self.c1(images))  # (N, 4, 24, 24)
+        s1 = self.squash(self.s1(c1))  # (N, 4, 12, 12)
+        c2 = self.squash(self.c2(s1))  # (N, 12, 8, 8)
+        return {"C1": c1, "S1": s1, "C2": c2, "S2": self.squash(self.s2(c2))}  # S2: (N, 12, 4, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        return self.squash(self.output(self.feature_maps(images)["S2"].flatten(1)))  # (N, 10)

@@ -1,0 +1,116 @@
+"""Stochastic diagonal Levenberg-Marquardt, the optimizer of 1998: a rate for each weight by its curvature."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.func import functional_call, vjp
+from torch.optim import Optimizer
+
+from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling
+from lenet_lightning.networks.lenet5_1998 import EuclideanRBF
+
+PATTERNS = 500  # from which the curvature is estimated before each pass
+
+# the paper's global rates: 2 passes, 3, 3, 4 and all that follow
+PASS_RATES = (5e-4,) * 2 + (2e-4,) * 3 + (1e-4,) * 3 + (5e-5,) * 4 + (1e-5,)
+
+WEIGHTED = (nn.Conv2d, nn.Linear, SparseConv2d, Subsampling)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class SDLM(Optimizer):
+    """Stochastic diagonal Levenberg-Marquardt (LeCun et al. 1998, appendix C).
+
+    Each weight k moves by its gradient times lr / (mu + h_k), h_k its curvature; `estimate` has to be called before the
+    first step and, in the paper, before each pass. The paper takes one pattern at a time. With B patterns in a batch
+    the gradient is their mean: B steps from the same weights are one step with B times the lr.
+
+    Args:
+        params: the weights.
+        lr: the global rate, eta.
+        mu: what keeps the rate finite where the curvature is small.
+
+    Raises:
+        ValueError: lr is negative or mu is not above 0.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float = PASS_RATES[0], mu: float = 0.02) -> None:
+        if not lr >= 0:
+            raise ValueError(f"lr must be 0 or more, got {lr}")
+        if not mu > 0:
+            raise ValueError(f"mu must be above 0, got {mu}")
+        super().__init__(params, {"lr": lr, "mu": mu})
+
+    @torch.no_grad()
+    def estimate(self, curvatures: Iterable[Tensor]) -> None:
+        """Take new curvatures, one tensor for each weight tensor, in their order."""
+        of = iter(curvatures)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["damped_curvature"] = next(of) + group["mu"]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Move the weights by one step; `closure`, if given, computes loss and gradients first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in weights]
+            damped = [self.state[parameter]["damped_curvature"] for parameter in weights]
+            # one call for all: twelve would take longer than a pattern's forward pass
+            torch._foreach_addcdiv_(weights, gradients, damped, value=-group["lr"])
+        return loss
+
+
+def curvature(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> list[Tensor]:
+    """Give the diagonal Gauss-Newton second derivatives of the loss, one tensor for each weight tensor of `network`.
+
+    Second derivatives of the loss by the units it is computed from (F6 for RBF outputs, else the output units) are
+    exact. From there they are propagated back through squared weights and squared slopes; those of a shared weight are
+    summed over its connections (LeCun et al. 1998, appendix C, equations 34 to 38). All are 0 or more for the losses
+    used here, and means over the patterns.
+
+    Args:
+        network: a LeNet5_1998 or LeNet1: a chain of its layers.
+        images: (N, 1, 28, 28), normalised.
+        labels: (N,).
+        loss: a mean over patterns of (logits, labels).
+
+    Raises:
+        TypeError: the network has a layer for which this has no rule.
+    """
+    chain: list[tuple[nn.Module, Tensor, Tensor]] = []
+    layers = [layer for layer in network.modules() if not list(layer.children())]
+    for layer in layers:
+        if not isinstance(layer, (*WEIGHTED, Squash, EuclideanRBF)):
+            raise TypeError(f"SDLM has no rule for {type(layer).__name__}")
+    hooks = [layer.register_forward_hook(lambda layer, x, y: chain.append((layer, x[0], y))) for layer in layers]
+    with torch.no_grad():
+        units = network(images)
+    for hook in hooks:
+        hook.remove()
+    to_logits = chain.pop()[0] if isinstance(chain[-1][0], EuclideanRBF) else nn.Identity()
+    units = chain[-1][2].requires_grad_()
+    (first,) = grad(loss(to_logits(units), labels), units, create_graph=True)
+    second = [grad(of_unit.sum(), units, retain_graph=True)[0][:, k] for k, of_unit in enumerate(first.unbind(1))]
+    back = torch.stack(second, dim=1)
+    found: dict[Tensor, Tensor] = {}
+    for layer, x, y in reversed(chain):
+        back = back.view_as(y)
+        if isinstance(layer, Squash):
+            slope = vjp(layer, x)[1](torch.ones_like(x))[0]
+            back = back * slope.square()
+        else:
+            weights = dict(layer.named_parameters())
+            # sums of products back through squares: the layer's own backward pass, of squared weights and inputs
+            squares = {name: weight.detach().square() for name, weight in weights.items()}
+            of_weights, back = vjp(lambda w, x: functional_call(layer, w, x), squares, x.square())[1](back)  # noqa: B023
+            found |= {weight: of_weights[name] for name, weight in weights.items()}
+    return [found[weight] for weight in network.parameters()]
