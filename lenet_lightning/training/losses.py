@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # how far from its bitmap a digit may lie before the "rubbish" class claims it; the paper gives no value
-RUBBISH_DISTANCE = 0.1
+RUBBISH_DISTANCE = 3.0
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
