@@ -23,6 +23,7 @@ commands:
   predict    the digit in each of your own pictures
   export     the trained network as .pth, .safetensors or ONNX
   demo       a page to draw digits on
+  describe   the three networks: layers, parameters, connections
   dashboard  the runs on a terminal dashboard, with no account
 
 options:
@@ -38,6 +39,7 @@ LIGHT = {
     "predict": "inference.predict",
     "export": "inference.export",
     "demo": "inference.demo",
+    "describe": "inference.describe",
     "dashboard": "training.dashboard",
 }
 COMMANDS = ("fit", "validate", "test", *LIGHT)

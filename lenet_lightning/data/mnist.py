@@ -110,9 +110,9 @@ class MNISTDataModule(LightningDataModule):
         # It adds the epoch to its seed: unmixed, seed 1 would begin with the order of seed 0's second epoch.
         return self._loader(self.train, self.batch_size, shuffle=True, seed=_mix(self.seed))
 
-    def val_dataloader(self) -> DataLoader:
-        """Batches of this process's share of the validation digits."""
-        return self._loader(self.val, EVAL_BATCH_SIZE, shuffle=False)
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Batches of this process's share of the validation digits; without such digits, no loader."""
+        return self._loader(self.val, EVAL_BATCH_SIZE, shuffle=False) if self.val_size else []
 
     def test_dataloader(self) -> DataLoader:
         """Batches of this process's share of the 10,000 test digits: of n processes, the r-th has each n-th from r."""

@@ -129,10 +129,12 @@ def unpickle(path: Path) -> Any:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()[METADATA_KEY])
-            if facts["network"] not in NETWORKS:
-                raise ValueError(f"network {facts['network']} is none of {', '.join(NETWORKS)}")
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(facts)  # noqa: SIM118
+            facts = dict(json.loads(file.metadata()[METADATA_KEY]))
+            name = facts.get("network", "lenet5")
+            if name not in NETWORKS:
+                raise ValueError(f"it is of {name}, known are {', '.join(NETWORKS)}")
+            facts = facts_of(name, *NORMALISATION[name]) | facts
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
         raise RunError(
             f"{path}: must be a weights file written by `fit` or `export`, is damaged or something else: {error}"
@@ -155,11 +157,15 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    network, pixels = (checkpoint.get(key, {}) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
-    name = network.get("network", "lenet5")  # before there were three, a checkpoint did not say
-    if name not in NETWORKS:
-        raise RunError(f"{path}: must be of one of {', '.join(NETWORKS)}, got {name}")
-    facts = facts_of(name, pixels.get("mean", source.MEAN), pixels.get("std", source.STD))
+    try:
+        network, pixels = (dict(checkpoint.get(key, {})) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
+        # before there were three networks a checkpoint said neither
+        name = network.get("network", "lenet5")
+        facts = facts_of(name, float(pixels.get("mean", source.MEAN)), float(pixels.get("std", source.STD)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: must be of a network that this version knows, {', '.join(NETWORKS)}: {error}"
+        ) from error
     state_dict = checkpoint["state_dict"]
     return _below("averaged.module.", state_dict) or _below("network.", state_dict), facts
 

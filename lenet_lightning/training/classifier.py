@@ -61,7 +61,7 @@ class DigitClassifier(LightningModule):
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         averaging: Decay = 0.0,
-        compile: bool = False,  # noqa: A002 - the field's word
+        compile: bool = False,
     ) -> None:
         super().__init__()
         # plain values, or the checkpoint could not be read safely: the command line gives floats of classes of its own.

@@ -144,8 +144,6 @@ class CLI(LightningCLI):
             raise UsageError("data.val_size is 0: this run kept no digits to validate on; `test` gives its test figure")
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
         self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
-        if not self.validated:
-            trainer.limit_val_batches = 0
         if self.subcommand != "fit":
             trainer.logger = trainer.enable_checkpointing = False
         elif not trainer.fast_dev_run and not self.first:

@@ -162,7 +162,11 @@ def test_the_newest_run_is_exported_unless_told_otherwise(tmp_path, network, cap
     assert str(weights.SHIPPED) in capsys.readouterr().out
     for name in ("20260101-000000-older", "20260102-000000-newer"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        weights.write(network.state_dict(), weights.facts_of(network), tmp_path / "runs" / name / "weights.safetensors")
+        weights.write(
+            network.state_dict(),
+            weights.facts_of("lenet5", source.MEAN, source.STD),
+            tmp_path / "runs" / name / "weights.safetensors",
+        )
     assert main(["export", "--format", "pth"]) == 0
     assert "20260102-000000-newer" in capsys.readouterr().out
     saved = torch.load("lenet5.pth", weights_only=True)

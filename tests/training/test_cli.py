@@ -194,7 +194,6 @@ BAD = {
     "--model.averaging=1": "model.averaging",
     "--data.batch_size=0": "data.batch_size",
     "--data.val_size=-1": "data.val_size",
-    "--data.val_size=0": "data.val_size",
     "--data.val_size=60000": "data.val_size",
     "--data.distortion.rotation=-5": "data.distortion.rotation",
     "--seed_everything=true": "seed_everything",
