@@ -229,6 +229,10 @@ class CLI(LightningCLI):
                 "make room, then: fit --ckpt_path last"
             ) from error
         except RuntimeError as error:
+            if "No working C++ compiler" in str(error):
+                raise UsageError(
+                    "model.compile: needs a C++ compiler (g++ or what CXX names), found none; install one or omit it"
+                ) from error
             if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
                 raise
             if not self.first:
@@ -428,5 +432,6 @@ def _quiet_lightning() -> None:
         "You called `self.log.*` but have no logger configured",  # --trainer.logger false is the user's wish
         "It is recommended to use `self.log.*sync_dist=True",  # what is logged without is equal in all processes
         "`ModelCheckpoint.*` could not find the monitored key",  # so is --trainer.limit_val_batches 0
+        "Total length of `list` across ranks is zero",  # and --data.val_size 0
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,6 @@
 import math
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -6,6 +8,8 @@ from lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from lenet_lightning import DigitClassifier
+from lenet_lightning.training import classifier
+from lenet_lightning.training.sdlm import PASS_RATES, SDLM, curvature
 
 
 @pytest.fixture
@@ -132,3 +136,49 @@ def test_settings_that_the_optimizer_refuses_are_refused_at_once():
 def test_example_input_fits():
     model = DigitClassifier()
     assert model(model.example_input_array).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("network", "loss", "rate"),
+    [("lenet5_1998", "rbf_map", 5e-4), ("lenet5_1998", "rbf_mse", 5e-4), ("lenet1", "target_mse", 2e-3)],
+)
+def test_sdlm_learns_a_batch_by_heart(digits, network, loss, rate):
+    torch.manual_seed(1)
+    sdlm = partial(SDLM, lr=rate, mu=0.5)
+    model = DigitClassifier(network=network, loss=loss, optimizer=sdlm, schedule="constant")
+    assert fit(model, digits, 15, batch_size=1).callback_metrics["val/acc"] == 1.0
+
+
+def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_patterns(digits, monkeypatch):
+    taken = []
+
+    def watched(network, images, labels, loss):
+        taken.append((len(labels), next(network.parameters()).detach().clone()))
+        return curvature(network, images, labels, loss)
+
+    monkeypatch.setattr(classifier, "curvature", watched)
+    model = DigitClassifier(network="lenet1", loss="target_mse", optimizer=partial(SDLM, mu=0.5), schedule="paper")
+    fit(model, digits, 3, batch_size=32)
+    assert [patterns for patterns, _ in taken] == [100] * 3  # there are no 500
+    weights = [weight for _, weight in taken]
+    assert not any(torch.equal(a, b) for a, b in pairwise(weights))
+
+
+def test_the_papers_schedule():
+    rates = [PASS_RATES[0] * classifier._paper_rate(epoch) for epoch in range(20)]
+    expected = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"loss": "rbf_map"}, "model.network must be lenet5_1998, got lenet5"),
+        ({"network": "lenet1", "loss": "rbf_mse"}, "model.network must be lenet5_1998, got lenet1"),
+        ({"network": "lenet1", "loss": "target_mse", "label_smoothing": 0.1}, "model.label_smoothing must be 0"),
+        ({"optimizer": SDLM}, "model.network must be lenet5_1998 or lenet1, got lenet5"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_once(settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        DigitClassifier(**settings)
