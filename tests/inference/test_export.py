@@ -23,12 +23,7 @@ ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(1).integers(0, 256, (300, 28, 28), np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture
