@@ -83,15 +83,16 @@ class MNISTDataModule(LightningDataModule):
         if stage == "test":
             self.test = ResidentDigits.read(self.root, train=False)
             return
-        digits = self.digits = ResidentDigits.read(self.root, train=True)
+        digits = ResidentDigits.read(self.root, train=True)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = digits.subset(order[: self.val_size])
         if stage == "fit":
             self.seed = torch.initial_seed()
-            self.train = digits.subset(order[self.val_size :])
+            self.train = self.originals = digits.subset(order[self.val_size :])
             if self.variants:
                 seed = partial(_mix, self.seed)
-                self.train = VariedDigits(self.train.images, self.train.labels, self.distortion, self.variants, seed)
+                images, labels = self.originals.images, self.originals.labels
+                self.train = VariedDigits(images, labels, self.distortion, self.variants, seed)
             self._distorted_epoch = None
 
     def train_dataloader(self) -> DataLoader:

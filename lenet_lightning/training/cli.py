@@ -281,7 +281,7 @@ class CLI(LightningCLI):
 
         data, model = self.datamodule, self.model
         rows = self.run / "metrics.csv"
-        originals = data.digits.images[:10].float() / 255
+        originals = data.originals.images[:10].float() / 255
         generator = torch.Generator().manual_seed(0)
         evidence = pictures.Evidence(
             rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],

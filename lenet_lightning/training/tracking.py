@@ -146,13 +146,16 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def log_files(self, files: list[Path], facts: dict[str, Any]) -> None:
-        """Log a run's checkpoint and weights as one artifact, `lenet5`, with its facts; online only."""
+        """Log a run's files as one artifact, named as the network, with its facts; online only.
+
+        The first of `files` is the checkpoint that the run is judged by, best or last: the artifact's alias.
+        """
 
         def log() -> None:
-            artifact = wandb.Artifact("lenet5", type="model", metadata=facts)
+            artifact = wandb.Artifact(facts["network"], type="model", metadata=facts)
             for file in files:
                 artifact.add_file(str(file))
-            self.experiment.log_artifact(artifact, aliases=["best", f"seed-{facts['seed']}"])
+            self.experiment.log_artifact(artifact, aliases=[files[0].stem, f"seed-{facts['seed']}"])
 
         if self.online:
             self._attempt(log)

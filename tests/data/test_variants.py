@@ -72,7 +72,7 @@ def test_fit_shows_them_epoch_by_epoch(fake_mnist):
         torch.cat([images for images, _ in epoch]) if epoch else None for epoch in record(data, 2)["train"]
     )
     # all that is shown in two epochs: each digit once as it is
-    originals = {image.numpy().tobytes() for image in data.digits.images[:, 0]}
+    originals = {image.numpy().tobytes() for image in data.originals.images[:, 0]}
     as_bytes = [(image[0] * 255).round().byte().numpy().tobytes() for image in torch.cat([first, second])]
     assert sum(image in originals for image in as_bytes) == 1_000
 
