@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lenet_lightning import LeNet5
-from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.data import source
+from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 
 FACTS = {"network": "lenet5", "mean": 0.1307, "classes": ["0", "1"]}
@@ -23,7 +23,7 @@ def test_what_is_written_is_read(tmp_path):
     state = LeNet5().state_dict()
     weights.write(state, FACTS, tmp_path / "w.safetensors")
     read, facts = weights.read(tmp_path / "w.safetensors")
-    assert facts == weights.facts_of("lenet5", source.MEAN, source.STD) | FACTS  # what it does not say, its network does
+    assert facts == weights.facts_of("lenet5", source.MEAN, source.STD) | FACTS  # the rest is its network's
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
 
