@@ -159,7 +159,7 @@ def test_14_a_flag_that_contradicts_the_checkpoint_is_refused(run_line, tmp_path
 def test_14_the_schedules_that_can_be_asked_for_are_those_that_resume_exactly(run_line):
     code, err = run_line("fit", "--model.schedule=ReduceLROnPlateau")
     assert code == 2
-    assert "must be one of 'constant', 'onecycle', got ReduceLROnPlateau" in err
+    assert "must be one of 'constant', 'onecycle', 'paper', got ReduceLROnPlateau" in err
 
 
 def test_14_an_epoch_cut_short_is_not_gone_on_from(start, tmp_path):

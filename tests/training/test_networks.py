@@ -22,8 +22,8 @@ SHORT = (
     "--data.batch_size=64",
     "--trainer.limit_train_batches=6",
     "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
-    "--model.schedule=constant",
 )
+SCHEDULE = {"lenet5": "constant", "lenet5_1998": "paper", "lenet1": "paper"}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -34,7 +34,14 @@ def network(request):
 @pytest.fixture
 def train(command, network):
     def run(*options):
-        code, out, err = command("fit", "--config", CONFIGS / f"{CONFIG[network]}.yaml", *SHORT, *options)
+        code, out, err = command(
+            "fit",
+            "--config",
+            CONFIGS / f"{CONFIG[network]}.yaml",
+            *SHORT,
+            f"--model.schedule={SCHEDULE[network]}",
+            *options,
+        )
         assert (code, err) == (0, "")
         return out
 
