@@ -118,12 +118,16 @@ class DigitClassifier(LightningModule):
         self._steps = torch.zeros((), device=self.device)
         self._finite = torch.zeros((), device=self.device)
         self._first_step = self.trainer.global_step + 1
-        self._estimate_curvature()
+        if isinstance(self.trainer.optimizers[0], SDLM):
+            self._estimate_curvature()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """For SDLM, estimate the curvature where it changes quickly."""
+        (optimizer,) = self.trainer.optimizers
+        if isinstance(optimizer, SDLM) and optimizer.outdated:
+            self._estimate_curvature()
 
     def _estimate_curvature(self) -> None:
-        (optimizer,) = self.trainer.optimizers
-        if not isinstance(optimizer, SDLM):
-            return
         batches, patterns = [], 0
         for batch in self.trainer.train_dataloader:  # an iterator of its own: the epoch's own order is not touched
             batches.append(self.trainer.strategy.batch_to_device(batch))
@@ -132,7 +136,7 @@ class DigitClassifier(LightningModule):
                 break
         images, labels = (torch.cat(part)[:PATTERNS] for part in zip(*batches, strict=True))
         found = curvature(self.network, images, labels, self.loss)
-        optimizer.estimate([self.trainer.strategy.reduce(each, reduce_op="mean") for each in found])
+        self.trainer.optimizers[0].estimate([self.trainer.strategy.reduce(each, reduce_op="mean") for each in found])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch, and count."""

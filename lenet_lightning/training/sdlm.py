@@ -33,17 +33,28 @@ class SDLM(Optimizer):
         params: the weights.
         lr: the global rate, eta.
         mu: what keeps the rate finite where the curvature is small.
+        rise: steps in which the rate rises evenly to lr / (mu + h_k), the curvature being estimated ten times. The
+            paper has none. Weights of +-2.4 / fan-in have next to no curvature yet: full rates may saturate units.
 
     Raises:
-        ValueError: lr is negative or mu is not above 0.
+        ValueError: lr or rise is negative or mu is not above 0.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = PASS_RATES[0], mu: float = 0.02) -> None:
+    def __init__(self, params: Iterable[Any], lr: float = PASS_RATES[0], mu: float = 0.02, rise: int = 0) -> None:
         if not lr >= 0:
             raise ValueError(f"lr must be 0 or more, got {lr}")
         if not mu > 0:
             raise ValueError(f"mu must be above 0, got {mu}")
-        super().__init__(params, {"lr": lr, "mu": mu})
+        if not rise >= 0:
+            raise ValueError(f"rise must be 0 or more, got {rise}")
+        # plain, for a checkpoint to be read safely: the command line gives numbers of classes of its own
+        super().__init__(params, {"lr": lr, "mu": mu, "rise": int(rise), "steps": 0})
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the curvature should be estimated again within the pass, before the next step."""
+        steps, rise = (self.param_groups[0][name] for name in ("steps", "rise"))
+        return 0 < steps < rise and steps % max(1, rise // 10) == 0
 
     @torch.no_grad()
     def estimate(self, curvatures: Iterable[Tensor]) -> None:
@@ -64,8 +75,10 @@ class SDLM(Optimizer):
             weights = [parameter for parameter in group["params"] if parameter.grad is not None]
             gradients = [parameter.grad for parameter in weights]
             damped = [self.state[parameter]["damped_curvature"] for parameter in weights]
+            group["steps"] += 1
+            risen = min(1.0, group["steps"] / group["rise"]) if group["rise"] else 1.0
             # one call for all: twelve would take longer than a pattern's forward pass
-            torch._foreach_addcdiv_(weights, gradients, damped, value=-group["lr"])
+            torch._foreach_addcdiv_(weights, gradients, damped, value=-group["lr"] * risen)
         return loss
 
 
