@@ -124,7 +124,7 @@ class DigitClassifier(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """For SDLM, estimate the curvature where it changes quickly."""
         (optimizer,) = self.trainer.optimizers
-        if isinstance(optimizer, SDLM) and optimizer.outdated:
+        if batch_idx and isinstance(optimizer, SDLM) and optimizer.outdated:
             self._estimate_curvature()
 
     def _estimate_curvature(self) -> None:

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.seeds configs/default.yaml
 
 Each seed is a whole `fit` in a process of its own; a seed that is finished is kept in runs/seeds-<config>/ and not
-trained again, so that hours of work can be stopped and gone on with.
+trained again, one that was stopped goes on with its last epoch, so that hours of work can be stopped and gone on with.
 """
 
 import argparse
@@ -22,11 +22,13 @@ def finished(folder: Path) -> Path | None:
     return next(iter(folder.glob("2*/results.json")), None)
 
 
-def train(config: Path, seed: int, folder: Path) -> Path:
+def train(config: Path, seed: int, *options: str, **environment: str) -> Path:
+    folder = Path(f"runs/seeds-{config.stem}/{seed}")
     if not finished(folder):
-        command = [sys.executable, "-m", "lenet_lightning", "fit", "--config", str(config)]
-        options = [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
-        subprocess.run([*command, *options], check=True, env=os.environ | {"WANDB_MODE": "offline"})
+        command = [sys.executable, "-m", "lenet_lightning", "fit", "--config", str(config), f"--seed_everything={seed}"]
+        begun = [f"--ckpt_path={checkpoint}" for checkpoint in sorted(folder.glob("2*/last.ckpt"))[-1:]]
+        arguments = [*command, f"--trainer.default_root_dir={folder}", *options, *begun]
+        subprocess.run(arguments, check=True, env=os.environ | {"WANDB_MODE": "offline"} | environment)
     return finished(folder)
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     args = parser.parse_args()
-    files = [train(args.config, seed, Path(f"runs/seeds-{args.config.stem}/{seed}")) for seed in args.seeds]
+    files = [train(args.config, seed) for seed in args.seeds]
     results = [json.loads(file.read_text()) for file in files]
     curves = [list(csv.DictReader((file.parent / "metrics.csv").read_text().splitlines())) for file in files]
 

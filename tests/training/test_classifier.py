@@ -149,7 +149,8 @@ def test_sdlm_learns_a_batch_by_heart(digits, network, loss, rate):
     assert fit(model, digits, 15, batch_size=1).callback_metrics["val/acc"] == 1.0
 
 
-def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_patterns(digits, monkeypatch):
+@pytest.mark.parametrize(("rise", "times"), [(0, 3), (8, 9)])  # of 12 steps: before 1, 5, 9; before 1 to 9
+def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_patterns(digits, monkeypatch, rise, times):
     taken = []
 
     def watched(network, images, labels, loss):
@@ -157,9 +158,11 @@ def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_pattern
         return curvature(network, images, labels, loss)
 
     monkeypatch.setattr(classifier, "curvature", watched)
-    model = DigitClassifier(network="lenet1", loss="target_mse", optimizer=partial(SDLM, mu=0.5), schedule="paper")
+    model = DigitClassifier(
+        network="lenet1", loss="target_mse", optimizer=partial(SDLM, mu=0.5, rise=rise), schedule="paper"
+    )
     fit(model, digits, 3, batch_size=32)
-    assert [patterns for patterns, _ in taken] == [100] * 3  # there are no 500
+    assert [patterns for patterns, _ in taken] == [100] * times  # there are no 500
     weights = [weight for _, weight in taken]
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
 

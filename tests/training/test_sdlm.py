@@ -154,6 +154,27 @@ def test_a_step_is_gradient_times_lr_over_mu_plus_curvature():
     torch.testing.assert_close(second.data, torch.tensor([[3 - 0.1 * 2 / 5]]))
 
 
+def test_with_a_rise_the_first_steps_are_that_part_of_a_step_and_the_curvature_is_wanted_ten_times():
+    weight = nn.Parameter(torch.tensor(0.0))
+    optimizer = SDLM([weight], lr=0.1, mu=0.5, rise=40)
+    optimizer.estimate([torch.tensor(0.5)])
+    weight.grad = torch.tensor(1.0)
+    moved, wanted = [], []
+    for step in range(60):
+        if optimizer.outdated:
+            wanted.append(step)
+        before = weight.item()
+        optimizer.step()
+        moved.append(before - weight.item())
+    assert moved == pytest.approx([0.1 * min(1, step / 40) for step in range(1, 61)])
+    assert wanted == list(range(4, 40, 4))  # and at the start of the pass
+
+    straight, resumed = (SDLM([nn.Parameter(torch.tensor(0.0))], lr=0.1, mu=0.5) for _ in range(2))
+    assert not straight.outdated
+    resumed.load_state_dict(optimizer.state_dict())
+    assert resumed.param_groups[0]["steps"] == 60
+
+
 def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_steps():
     images, labels = torch.rand(4, 1, 28, 28), torch.randint(10, (4,))
     built = LeNet1()
@@ -177,7 +198,7 @@ def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_ste
         torch.testing.assert_close(one, many, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(("settings", "name"), [({"lr": -1.0}, "lr"), ({"mu": 0.0}, "mu")])
+@pytest.mark.parametrize(("settings", "name"), [({"lr": -1.0}, "lr"), ({"mu": 0.0}, "mu"), ({"rise": -1}, "rise")])
 def test_settings_that_cannot_be_are_refused(settings, name):
     with pytest.raises(ValueError, match=f"^{name} must be"):
         SDLM([nn.Parameter(torch.zeros(1))], **settings)
