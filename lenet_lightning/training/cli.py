@@ -331,7 +331,9 @@ class CLI(LightningCLI):
         """Give what is true of the weights wherever and whenever they were made."""
         data = self.datamodule
         facts = weights.facts_of(self.model.hparams.network, data.mean, data.std)
-        return facts | {"seed": self.config[self.subcommand].seed_everything}
+        return facts | {
+            "seed": int(self.config[self.subcommand].seed_everything)
+        }  # W&B writes the parser's kind as text
 
     def _training_facts(self, checkpoint: Path) -> dict[str, Any]:
         kept = "best_epoch" if self.validated else "last_epoch"

@@ -46,6 +46,20 @@ def test_without_a_terminal_it_prints_the_summary(two_runs, capfd):
     assert all(run.name in out for run in two_runs.glob("2*"))
 
 
+@pytest.mark.parametrize("network", ["lenet5_1998", "lenet1"])
+def test_runs_of_the_historical_networks_are_shown_too(command, network, monkeypatch, capfd):
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    short = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--pictures=false")
+    code, _, err = command("fit", "--config", ROOT / "configs" / f"{network}.yaml", *short, "--data.batch_size=500")
+    assert (code, err) == (0, "")
+    wandb.teardown()
+    assert main(["dashboard"]) == 0
+    out, _ = capfd.readouterr()
+    assert all(figure in out for figure in ("train/loss", "train/acc", "test/acc", network))
+    assert "val/acc" not in out  # nothing was validated
+
+
 def test_no_run_is_a_usage_error(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["dashboard"]) == 2
