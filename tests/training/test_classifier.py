@@ -1,6 +1,7 @@
 import math
 from functools import partial
 from itertools import pairwise
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from lenet_lightning import DigitClassifier
+from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training import classifier
+from lenet_lightning.training.losses import LOSSES
 from lenet_lightning.training.sdlm import PASS_RATES, SDLM, curvature
 
 
@@ -171,6 +174,12 @@ def test_the_papers_schedule():
     rates = [PASS_RATES[0] * classifier._paper_rate(epoch) for epoch in range(20)]
     expected = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
     assert rates == pytest.approx(expected)
+
+
+def test_every_network_and_every_loss_can_be_asked_for():
+    names = get_type_hints(DigitClassifier.__init__)
+    assert get_args(names["network"]) == tuple(NETWORKS)
+    assert get_args(names["loss"]) == tuple(LOSSES)
 
 
 @pytest.mark.parametrize(

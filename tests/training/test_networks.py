@@ -17,7 +17,7 @@ from lenet_lightning.networks import NETWORKS
 from tests.training.test_cli import CONFIGS, TESTED, the_runs
 
 CONFIG = {"lenet5": "default", "lenet5_1998": "lenet5_1998", "lenet1": "lenet1"}
-PIXELS = {"lenet5": (0.1307, 0.3081), "lenet5_1998": (20 / 255, 200 / 255), "lenet1": (20 / 255, 200 / 255)}
+PIXELS = weights.NORMALISATION
 SHORT = (
     "--data.batch_size=64",
     "--trainer.limit_train_batches=6",
