@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.networks import NETWORKS
-from lenet_lightning.networks.layers import SparseConv2d, Subsampling
-from lenet_lightning.networks.lenet5_1998 import EuclideanRBF
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Subsampling
 
 TITLES = {
     "lenet5": "LeNet-5 as the tutorials teach it",
@@ -58,8 +57,8 @@ def layers(network: nn.Module) -> list[Layer]:
         elif isinstance(layer, Subsampling | nn.AvgPool2d):
             trainable = isinstance(layer, Subsampling)
             connections, multiplications = (4 + trainable) * units.numel(), trainable * units.numel()
-        elif isinstance(layer, EuclideanRBF):
-            connections = multiplications = layer.bitmaps.numel()
+        elif isinstance(layer, EuclideanRBF) and name == "output":  # LeNet-1's targets are no layer of the paper
+            connections = multiplications = layer.codes.numel()
         else:
             return
         passed.append(Layer(name, tuple(units.shape[1:]), parameters, connections, multiplications))

@@ -73,6 +73,24 @@ class SparseConv2d(nn.Module):
         return F.conv2d(maps, kernels.unflatten(0, (len(self.sources), self.in_maps)), self.bias)
 
 
+class EuclideanRBF(nn.Module):
+    """How far units are from the code of each class, the values that they should have for it.
+
+    Units (N, K) to minus the squared Euclidean distances (N, classes), 0 or less (LeCun et al. 1998, equation 7).
+
+    Args:
+        codes: (classes, K), fixed, -1 or 1: for LeNet-5 the bitmaps, for LeNet-1 the targets.
+    """
+
+    def __init__(self, codes: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("codes", codes)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Give minus the distances."""
+        return -(units.unsqueeze(1) - self.codes).square().sum(2)
+
+
 def draw_(parameter: Tensor, fan_in: int) -> None:
     """Draw values evenly from +-2.4 / fan-in, the number of inputs of a unit (LeCun et al. 1998, appendix A)."""
     nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)

@@ -1,8 +1,9 @@
 """LeNet-1: the forerunner of 1989, 2,578 parameters."""
 
+import torch
 from torch import Tensor, nn
 
-from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling, draw_
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
 
 # for each map of C2 the maps of S1 that it reads (LeCun et al. 1990, table 1)
 C2_READS = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3))
@@ -12,7 +13,9 @@ class LeNet1(nn.Module):
     """The first LeNet, as LeCun et al. describe it in NIPS 2 (1990).
 
     Images (N, 1, 28, 28) with -0.1 for paper and 1.175 for ink, to logits (N, 10). Its ten output units are squashed,
-    too, and trained to be 1 or -1. Comments give the shape after a layer and its parameters.
+    too, and should be 1 for their own digit and -1 for the others: a logit is minus the squared distance of the ten
+    from what they should be for that digit. The digit is that of the largest unit. Comments give the shape after a
+    layer and its parameters.
     """
 
     def __init__(self) -> None:
@@ -23,6 +26,7 @@ class LeNet1(nn.Module):
         self.c2 = SparseConv2d(4, C2_READS)  # 12@8x8, 512
         self.s2 = Subsampling(12)  # 12@4x4, 24
         self.output = nn.Linear(192, 10)  # 10, 1,930
+        self.targets = EuclideanRBF(2 * torch.eye(10) - 1)
         for layer, fan_in in ((self.c1, 25), (self.output, 192)):
             for parameter in layer.parameters():
                 draw_(parameter, fan_in)
@@ -36,4 +40,5 @@ class LeNet1(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
-        return self.squash(self.output(self.feature_maps(images)["S2"].flatten(1)))  # (N, 10)
+        x = self.squash(self.output(self.feature_maps(images)["S2"].flatten(1)))  # (N, 10)
+        return self.targets(x)  # (N, 10)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling, draw_
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
 
 BACKGROUND = -0.1  # of normalised pixels; ink is 1.175, which gives a mean near 0 and a variance near 1
 
@@ -45,22 +45,11 @@ BITMAPS = """
 """
 
 
-class EuclideanRBF(nn.Module):
-    """The output layer: how far F6 is from the bitmap of each class.
-
-    Outputs of F6 (N, 84) to minus the squared Euclidean distances (N, 10), 0 or less (equation 7). Its parameters are
-    fixed: `bitmaps`, (10, 84), -1 for paper and 1 for ink.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        rows = [[list(part) for part in row.split()] for row in BITMAPS.split("\n") if row]
-        ink = torch.tensor([[[dot == "#" for dot in row[digit]] for row in rows] for digit in range(10)])
-        self.register_buffer("bitmaps", ink.flatten(1) * 2.0 - 1)
-
-    def forward(self, f6: Tensor) -> Tensor:
-        """Give minus the distances."""
-        return -(f6.unsqueeze(1) - self.bitmaps).square().sum(2)
+def bitmaps() -> Tensor:
+    """Give BITMAPS (10, 84): -1 for paper and 1 for ink."""
+    rows = [[list(part) for part in row.split()] for row in BITMAPS.split("\n") if row]
+    ink = torch.tensor([[[dot == "#" for dot in row[digit]] for row in rows] for digit in range(10)])
+    return ink.flatten(1) * 2.0 - 1
 
 
 class LeNet5_1998(nn.Module):
@@ -80,7 +69,7 @@ class LeNet5_1998(nn.Module):
         self.s4 = Subsampling(16)  # 16@5x5, 32
         self.c5 = nn.Linear(400, 120)  # 120@1x1, 48,120; on 5x5 maps a 5x5 convolution is this
         self.f6 = nn.Linear(120, 84)  # 84, 10,164
-        self.output = EuclideanRBF()  # 10
+        self.output = EuclideanRBF(bitmaps())  # 10
         for layer, fan_in in ((self.c1, 25), (self.c5, 400), (self.f6, 120)):
             for parameter in layer.parameters():
                 draw_(parameter, fan_in)

@@ -35,7 +35,7 @@ class DigitClassifier(LightningModule):
 
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
-        loss: `cross_entropy` (nats); for lenet5_1998 the paper's `rbf_map` and `rbf_mse`; for lenet1 `target_mse`.
+        loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`); for the
             historical networks also `lenet_lightning.training.sdlm.SDLM`.
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
@@ -55,7 +55,7 @@ class DigitClassifier(LightningModule):
     def __init__(
         self,
         network: Literal["lenet5", "lenet5_1998", "lenet1"] = "lenet5",
-        loss: Literal["cross_entropy", "rbf_map", "rbf_mse", "target_mse"] = "cross_entropy",
+        loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
         schedule: Literal["constant", "onecycle", "paper"] = "constant",
         warmup: OpenUnitInterval = 0.2,
@@ -75,8 +75,10 @@ class DigitClassifier(LightningModule):
             "averaging": averaging,
         }
         self.save_hyperparameters({k: v if isinstance(v, str) else float(v) for k, v in plain.items()}, logger=False)
-        if loss.startswith("rbf_") and network != "lenet5_1998":
-            raise ValueError(f"model.loss {loss} needs RBF outputs: model.network must be lenet5_1998, got {network}")
+        if loss.startswith("rbf_") and network == "lenet5":
+            raise ValueError(
+                f"model.loss {loss} needs distances: model.network must be lenet5_1998 or lenet1, got lenet5"
+            )
         if label_smoothing and loss != "cross_entropy":
             raise ValueError(f"model.label_smoothing must be 0 with model.loss {loss}, got {label_smoothing}")
         self.network = NETWORKS[network]()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# how far from its bitmap a digit may lie before the "rubbish" class claims it; the paper gives no value
+# how far from its code a digit may lie before the "rubbish" class claims it; the paper gives no value
 RUBBISH_DISTANCE = 3.0
 
 
@@ -16,9 +16,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 def rbf_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the mean squared distance of F6 from the right bitmap (LeCun et al. 1998, equation 8).
+    """Give the mean squared distance from the code of the right class (LeCun et al. 1998, equation 8).
 
-    Logits (N, 10) are minus the distances; labels (N,).
+    Logits (N, 10) are minus the distances; labels (N,). For LeNet-1 it is the squared error against targets of 1 and
+    -1, summed over the ten units.
     """
     return -logits.gather(1, labels.unsqueeze(1)).mean()
 
@@ -32,12 +33,6 @@ def rbf_map(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(torch.cat([logits, rubbish], dim=1), labels)
 
 
-def target_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the squared differences from 1 for the right unit and -1 for the others, summed over units, mean over N."""
-    targets = 2.0 * F.one_hot(labels, logits.shape[1]) - 1
-    return (logits - targets).square().sum(1).mean()
-
-
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    loss.__name__: loss for loss in (cross_entropy, rbf_mse, rbf_map, target_mse)
+    loss.__name__: loss for loss in (cross_entropy, rbf_mse, rbf_map)
 }

@@ -9,8 +9,7 @@ from torch.autograd import grad
 from torch.func import functional_call, vjp
 from torch.optim import Optimizer
 
-from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling
-from lenet_lightning.networks.lenet5_1998 import EuclideanRBF
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling
 
 PATTERNS = 500  # from which the curvature is estimated before each pass
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from lenet_lightning.networks import NETWORKS
-from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling
 from lenet_lightning.networks.lenet1 import LeNet1
-from lenet_lightning.networks.lenet5_1998 import EuclideanRBF, LeNet5_1998
+from lenet_lightning.networks.lenet5_1998 import LeNet5_1998, bitmaps
 
 LEDGERS = {
     LeNet5_1998: {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164},
@@ -104,21 +104,21 @@ def test_squashing_gives_plus_and_minus_one_at_plus_and_minus_one():
 
 
 def test_an_rbf_unit_gives_minus_the_squared_distance_from_its_bitmap():
-    layer, f6 = EuclideanRBF(), torch.randn(4, 84)
+    layer, f6 = EuclideanRBF(bitmaps()), torch.randn(4, 84)
     for n, digit in itertools.product(range(4), range(10)):
-        expected = -sum((x - w) ** 2 for x, w in zip(f6[n], layer.bitmaps[digit], strict=True))
+        expected = -sum((x - w) ** 2 for x, w in zip(f6[n], layer.codes[digit], strict=True))
         torch.testing.assert_close(layer(f6)[n, digit], expected)
 
 
 def test_bitmaps_are_ink_and_paper_and_far_apart():
-    bitmaps = EuclideanRBF().bitmaps
-    assert bitmaps.shape == (10, 84)
-    assert set(bitmaps.unique().tolist()) == {-1.0, 1.0}
-    differing = (bitmaps[:, None] != bitmaps).sum(2) + 84 * torch.eye(10)
+    drawn = bitmaps()
+    assert drawn.shape == (10, 84)
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    differing = (drawn[:, None] != drawn).sum(2) + 84 * torch.eye(10)
     assert differing.min() >= 10
     # a 1 has its stem in the middle column, a 0 has a hole there
-    assert bitmaps[1].view(12, 7)[3:10, 3].eq(1).all()
-    assert bitmaps[0].view(12, 7)[3:9, 3].eq(-1).all()
+    assert drawn[1].view(12, 7)[3:10, 3].eq(1).all()
+    assert drawn[0].view(12, 7)[3:9, 3].eq(-1).all()
 
 
 def test_the_field_around_a_digit_is_paper():

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lenet_lightning.training.losses import RUBBISH_DISTANCE, rbf_map, rbf_mse, target_mse
+from lenet_lightning.networks.lenet1 import LeNet1
+from lenet_lightning.training.losses import RUBBISH_DISTANCE, rbf_map, rbf_mse
 
 
 @pytest.fixture
@@ -34,7 +35,10 @@ def test_rbf_map_asks_for_more_than_the_right_order(labels):
     assert rbf_map(far, labels) > 90
 
 
-def test_target_mse_sums_over_units(labels):
-    right = torch.full((6, 10), -1.0).scatter(1, labels[:, None], 1.0)
-    assert target_mse(right, labels) == 0
-    assert target_mse(torch.zeros(6, 10), labels) == 10
+def test_for_lenet1_rbf_mse_is_the_squared_error_against_plus_and_minus_one(labels):
+    network, images, units = LeNet1(), torch.rand(6, 1, 28, 28), []
+    network.targets.register_forward_hook(lambda _, x, __: units.append(x[0]))
+    logits = network(images)
+    targets = torch.full((6, 10), -1.0).scatter(1, labels[:, None], 1.0)
+    torch.testing.assert_close(rbf_mse(logits, labels), (units[0] - targets).square().sum(1).mean())
+    assert torch.equal(logits.argmax(1), units[0].argmax(1))

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from lenet_lightning.networks.layers import SparseConv2d, Squash, Subsampling
+from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling
 from lenet_lightning.networks.lenet1 import LeNet1
 from lenet_lightning.networks.lenet5 import LeNet5
-from lenet_lightning.networks.lenet5_1998 import EuclideanRBF, LeNet5_1998
-from lenet_lightning.training.losses import cross_entropy, rbf_map, rbf_mse, target_mse
+from lenet_lightning.networks.lenet5_1998 import LeNet5_1998, bitmaps
+from lenet_lightning.training.losses import cross_entropy, rbf_map, rbf_mse
 from lenet_lightning.training.sdlm import SDLM, curvature
 
 
@@ -44,7 +44,7 @@ class TinyLeNet(nn.Module):
         self.s2 = Subsampling(2)
         self.c3 = SparseConv2d(2, ((0,), (0, 1)))
         self.f4 = nn.Linear(2, 84)
-        self.output = EuclideanRBF()
+        self.output = EuclideanRBF(bitmaps())
 
     def forward(self, images):
         x = self.squash(self.s2(self.squash(self.c1(images))))
@@ -122,7 +122,9 @@ def test_with_shared_weights_it_is_the_papers_recursion_summed_over_connections(
         torch.testing.assert_close(ours, by_hand / len(images), rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize(("network", "loss"), [(LeNet5_1998, rbf_map), (LeNet5_1998, rbf_mse), (LeNet1, target_mse)])
+@pytest.mark.parametrize(
+    ("network", "loss"), [(LeNet5_1998, rbf_map), (LeNet5_1998, rbf_mse), (LeNet1, rbf_mse), (LeNet1, rbf_map)]
+)
 def test_no_curvature_is_negative_and_each_weight_has_one(network, loss):
     built = network()
     found = curvature(built, torch.rand(8, 1, 28, 28), torch.randint(10, (8,)), loss)
@@ -133,7 +135,7 @@ def test_no_curvature_is_negative_and_each_weight_has_one(network, loss):
 def test_curvature_leaves_the_network_as_it_was():
     built = LeNet1()
     before = {name: values.clone() for name, values in built.state_dict().items()}
-    curvature(built, torch.rand(4, 1, 28, 28), torch.randint(10, (4,)), target_mse)
+    curvature(built, torch.rand(4, 1, 28, 28), torch.randint(10, (4,)), rbf_mse)
     assert all(torch.equal(values, before[name]) for name, values in built.state_dict().items())
     assert all(p.grad is None for p in built.parameters())
     assert not any(layer._forward_hooks for layer in built.modules())
@@ -180,8 +182,8 @@ def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_ste
     built = LeNet1()
     before = [p.detach().clone() for p in built.parameters()]
     optimizer = SDLM(built.parameters(), lr=4e-3, mu=0.5)
-    optimizer.estimate(curvature(built, images, labels, target_mse))
-    target_mse(built(images), labels).backward()
+    optimizer.estimate(curvature(built, images, labels, rbf_mse))
+    rbf_mse(built(images), labels).backward()
     optimizer.step()
     whole = [p.detach() - b for p, b in zip(built.parameters(), before, strict=True)]
 
@@ -191,7 +193,7 @@ def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_ste
         for p, b in zip(built.parameters(), before, strict=True):
             p.data.copy_(b)
         optimizer.zero_grad()
-        target_mse(built(image[None]), label[None]).backward()
+        rbf_mse(built(image[None]), label[None]).backward()
         optimizer.step()
         summed = [s + p.detach() - b for s, p, b in zip(summed, built.parameters(), before, strict=True)]
     for one, many in zip(whole, summed, strict=True):
