@@ -21,6 +21,19 @@ class Squash(nn.Module):
         return AMPLITUDE * torch.tanh(SLOPE * sums)
 
 
+class Convolution(nn.Conv2d):
+    """torch's convolution with 5x5 kernels, quick for single patterns too."""
+
+    def __init__(self, in_maps: int, maps: int) -> None:
+        super().__init__(in_maps, maps, kernel_size=5)
+        for parameter in self.parameters():
+            draw_(parameter, fan_in=25 * in_maps)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (N, in_maps, H, W) to weighted sums (N, maps, H - 4, W - 4)."""
+        return convolve(maps, self.weight, self.bias)
+
+
 class Subsampling(nn.Module):
     """Half the resolution with trainable weights: the sum of each 2x2 inputs, times a coefficient, plus a bias.
 
@@ -70,7 +83,7 @@ class SparseConv2d(nn.Module):
         # one dense convolution with zeros costs less than several that are sparse: docs/1998.md has the timings
         kernels = self.weight.new_zeros(len(self.sources) * self.in_maps, 5, 5)
         kernels = kernels.index_copy(0, self.connected, self.weight)
-        return F.conv2d(maps, kernels.unflatten(0, (len(self.sources), self.in_maps)), self.bias)
+        return convolve(maps, kernels.unflatten(0, (len(self.sources), self.in_maps)), self.bias)
 
 
 class EuclideanRBF(nn.Module):
@@ -89,6 +102,18 @@ class EuclideanRBF(nn.Module):
     def forward(self, units: Tensor) -> Tensor:
         """Give minus the distances."""
         return -(units.unsqueeze(1) - self.codes).square().sum(2)
+
+
+def convolve(maps: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
+    """Convolve (N, C, H, W) with kernels (K, C, 5, 5), add a bias (K,): (N, K, H - 4, W - 4)."""
+    # for single patterns the calls of oneDNN's convolution cost more than the sums; a product of matrices is fused with
+    # what is around it, once compiled. Not in an export: that should say convolution.
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or len(maps) > 1:
+        return F.conv2d(maps, kernels, bias)
+    height, width = maps.shape[2] - 4, maps.shape[3] - 4
+    shifted = [maps[0, :, y : y + height, x : x + width] for y in range(5) for x in range(5)]
+    sums = kernels.flatten(1) @ torch.stack(shifted, dim=1).flatten(0, 1).flatten(1) + bias.unsqueeze(1)
+    return sums.view(1, len(kernels), height, width)
 
 
 def draw_(parameter: Tensor, fan_in: int) -> None:

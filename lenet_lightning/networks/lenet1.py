@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
+from lenet_lightning.networks.layers import Convolution, EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
 
 # for each map of C2 the maps of S1 that it reads (LeCun et al. 1990, table 1)
 C2_READS = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3))
@@ -21,15 +21,14 @@ class LeNet1(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.squash = Squash()
-        self.c1 = nn.Conv2d(1, 4, kernel_size=5)  # 4@24x24, 104
+        self.c1 = Convolution(1, 4)  # 4@24x24, 104
         self.s1 = Subsampling(4)  # 4@12x12, 8
         self.c2 = SparseConv2d(4, C2_READS)  # 12@8x8, 512
         self.s2 = Subsampling(12)  # 12@4x4, 24
         self.output = nn.Linear(192, 10)  # 10, 1,930
         self.targets = EuclideanRBF(2 * torch.eye(10) - 1)
-        for layer, fan_in in ((self.c1, 25), (self.output, 192)):
-            for parameter in layer.parameters():
-                draw_(parameter, fan_in)
+        for parameter in self.output.parameters():
+            draw_(parameter, fan_in=192)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Give what C1, S1, C2 and S2 make of normalised images (N, 1, 28, 28), by the layer's name."""

@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lenet_lightning.errors import RunError
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training.losses import LOSSES
+from lenet_lightning.training.one_by_one import OneByOne
 from lenet_lightning.training.scores import scores
 from lenet_lightning.training.sdlm import PASS_RATES, PATTERNS, SDLM, curvature
 
@@ -37,7 +38,8 @@ class DigitClassifier(LightningModule):
         network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`); for the
-            historical networks also `lenet_lightning.training.sdlm.SDLM`.
+            historical networks also `lenet_lightning.training.sdlm.SDLM`, which goes through a batch pattern by
+            pattern.
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
             `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr.
         warmup: fraction of the steps in which onecycle rises.
@@ -45,11 +47,12 @@ class DigitClassifier(LightningModule):
         averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
             kept; 0 for none. After n steps it is at most (1 + n) / (10 + n), so that a short run does not end near
             where it began.
-        compile: whether torch.compile makes the step quicker; needs a C++ compiler and half a minute.
+        compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
+            minute.
 
     Raises:
         ValueError: the optimizer refuses its settings or the network, or the loss does not go with the network or with
-            label smoothing.
+            label smoothing, or the schedule not with SDLM.
     """
 
     def __init__(
@@ -84,7 +87,6 @@ class DigitClassifier(LightningModule):
         self.network = NETWORKS[network]()
         self.loss = LOSSES[loss]
         self._training_loss = partial(self.loss, label_smoothing=label_smoothing) if label_smoothing else self.loss
-        self._learn = torch.compile(self._logits_and_loss, dynamic=False) if compile else self._logits_and_loss
         self.averaged = AveragedModel(self.network, multi_avg_fn=_warm_average(averaging)) if averaging else None
         if self.averaged:
             self.averaged.requires_grad_(False)  # several processes would wait for its gradients
@@ -100,6 +102,13 @@ class DigitClassifier(LightningModule):
             raise ValueError(f"model.optimizer: {error}") from error
         if isinstance(tried, SDLM) and network == "lenet5":
             raise ValueError("model.optimizer SDLM: model.network must be lenet5_1998 or lenet1, got lenet5")
+        if isinstance(tried, SDLM) and schedule == "onecycle":
+            raise ValueError("model.optimizer SDLM: model.schedule must be constant or paper, got onecycle")
+        self.automatic_optimization = not isinstance(tried, SDLM)
+        if self.automatic_optimization:
+            self._learn = torch.compile(self._logits_and_loss, dynamic=False) if compile else self._logits_and_loss
+        else:
+            self._one_by_one = OneByOne(self.network, self._training_loss, compile)
 
     @property
     def trained_network(self) -> nn.Module:
@@ -120,13 +129,7 @@ class DigitClassifier(LightningModule):
         self._steps = torch.zeros((), device=self.device)
         self._finite = torch.zeros((), device=self.device)
         self._first_step = self.trainer.global_step + 1
-        if isinstance(self.trainer.optimizers[0], SDLM):
-            self._estimate_curvature()
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """For SDLM, estimate the curvature where it changes quickly."""
-        (optimizer,) = self.trainer.optimizers
-        if batch_idx and isinstance(optimizer, SDLM) and optimizer.outdated:
+        if not self.automatic_optimization:
             self._estimate_curvature()
 
     def _estimate_curvature(self) -> None:
@@ -137,15 +140,28 @@ class DigitClassifier(LightningModule):
             if patterns >= PATTERNS:
                 break
         images, labels = (torch.cat(part)[:PATTERNS] for part in zip(*batches, strict=True))
-        found = curvature(self.network, images, labels, self.loss)
-        self.trainer.optimizers[0].estimate([self.trainer.strategy.reduce(each, reduce_op="mean") for each in found])
+        self.trainer.optimizers[0].estimate(curvature(self.network, images, labels, self.loss))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Give the loss of a batch, and count."""
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """Give the loss of a batch, or let SDLM step through it; and count."""
         images, labels = batch
-        logits, loss = self._learn(images, labels)
         # in place: self.log and torchmetrics, or only setting an attribute of a module, cost more than the counting
-        self._loss_sum.add_(loss.detach(), alpha=len(labels))
+        if self.automatic_optimization:
+            logits, loss = self._learn(images, labels)
+            self._loss_sum.add_(loss.detach(), alpha=len(labels))
+        else:
+            loss = None
+            (optimizer,) = self.trainer.optimizers
+
+            def steps() -> None:
+                nonlocal logits
+                logits, losses, norms = self._one_by_one(optimizer, images, labels, self._estimate_curvature)
+                self._loss_sum.add_(losses.sum())
+                self._norm_sum.add_(norms.sum())
+                self._steps.add_(len(norms))
+
+            logits = images
+            self.optimizers().step(steps)  # one of Lightning's steps for the batch: it counts and calls its hooks
         self._correct.add_(logits.argmax(1).eq(labels).sum())
         self._count.add_(len(labels))
         if not self._loss_sum.is_cpu:
@@ -160,6 +176,8 @@ class DigitClassifier(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Count the size of the step's gradient."""
+        if not self.automatic_optimization:
+            return  # counted step by step
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         self._norm_sum.add_(nn.utils.get_total_norm(gradients))
         self._steps.add_(1)
@@ -207,6 +225,8 @@ class DigitClassifier(LightningModule):
             "time/images_per_s": count / epoch_s,
         }
         self.log_dict(figures, logger=False)
+        if not self.automatic_optimization and self.hparams.schedule == "paper":
+            self.lr_schedulers().step()
         # Lightning would hand them on only after the checkpoint: a run killed in between would never get them
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in figures.items()}, self.trainer.global_step - 1)

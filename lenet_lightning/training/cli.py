@@ -173,6 +173,11 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(" ".join(str(error).split())) from error
+        if not self.model.automatic_optimization:
+            for name, only in (("world_size", 1), ("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
+                if (got := getattr(self.trainer, name)) != only:
+                    where = "devices x num_nodes" if name == "world_size" else name
+                    raise UsageError(f"trainer.{where} must be {only} with model.optimizer SDLM, got {got}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: its progress on screen, and its checkpoints."""
@@ -231,7 +236,8 @@ class CLI(LightningCLI):
         except RuntimeError as error:
             if "No working C++ compiler" in str(error):
                 raise UsageError(
-                    "model.compile: needs a C++ compiler (g++ or what CXX names), found none; install one or omit it"
+                    "model.compile: needs a C++ compiler (g++ or what CXX names), found none; install one, or say "
+                    "--model.compile false"
                 ) from error
             if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
                 raise
@@ -426,6 +432,8 @@ def _quiet_lightning() -> None:
     # its lines on devices, tips and advertisements; warnings and errors still come through
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # a compiler of CUDA on a machine without a GPU, whenever model.compile begins
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     for message in (
         ".*LeafSpec.* is deprecated",  # Lightning's own, on torch 2.15
         "Checkpoint directory .* exists and is not empty",  # it holds config.yaml

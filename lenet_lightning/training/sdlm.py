@@ -25,7 +25,7 @@ class SDLM(Optimizer):
     """Stochastic diagonal Levenberg-Marquardt (LeCun et al. 1998, appendix C).
 
     Each weight k moves by its gradient times lr / (mu + h_k), h_k its curvature; `estimate` has to be called before the
-    first step and, in the paper, before each pass. The paper takes one pattern at a time. With B patterns in a batch
+    first step and, in the paper, before each pass. The paper takes one pattern at a time. With B patterns in a step
     the gradient is their mean: B steps from the same weights are one step with B times the lr.
 
     Args:
@@ -34,20 +34,25 @@ class SDLM(Optimizer):
         mu: what keeps the rate finite where the curvature is small.
         rise: steps in which the rate rises evenly to lr / (mu + h_k), the curvature being estimated ten times. The
             paper has none. Weights of +-2.4 / fan-in have next to no curvature yet: full rates may saturate units.
+        patterns: how many of a batch are taken at a time, a step for each so many.
 
     Raises:
-        ValueError: lr or rise is negative or mu is not above 0.
+        ValueError: lr or rise is negative, mu is not above 0 or patterns is not 1 or more.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = PASS_RATES[0], mu: float = 0.02, rise: int = 0) -> None:
+    def __init__(
+        self, params: Iterable[Any], lr: float = PASS_RATES[0], mu: float = 0.02, rise: int = 0, patterns: int = 1
+    ) -> None:
         if not lr >= 0:
             raise ValueError(f"lr must be 0 or more, got {lr}")
         if not mu > 0:
             raise ValueError(f"mu must be above 0, got {mu}")
         if not rise >= 0:
             raise ValueError(f"rise must be 0 or more, got {rise}")
+        if not patterns >= 1:
+            raise ValueError(f"patterns must be 1 or more, got {patterns}")
         # plain, for a checkpoint to be read safely: the command line gives numbers of classes of its own
-        super().__init__(params, {"lr": lr, "mu": mu, "rise": int(rise), "steps": 0})
+        super().__init__(params, {"lr": lr, "mu": mu, "rise": int(rise), "patterns": int(patterns), "steps": 0})
 
     @property
     def outdated(self) -> bool:
@@ -58,10 +63,15 @@ class SDLM(Optimizer):
     @torch.no_grad()
     def estimate(self, curvatures: Iterable[Tensor]) -> None:
         """Take new curvatures, one tensor for each weight tensor, in their order."""
-        of = iter(curvatures)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter]["damped_curvature"] = next(of) + group["mu"]
+        (group,) = self.param_groups
+        for parameter, found in zip(group["params"], curvatures, strict=True):
+            self.state[parameter]["damped_curvature"] = found + group["mu"]
+
+    def advance(self) -> float:
+        """Count a step, and give its rate."""
+        (group,) = self.param_groups
+        group["steps"] += 1
+        return group["lr"] * (min(1.0, group["steps"] / group["rise"]) if group["rise"] else 1.0)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -70,14 +80,12 @@ class SDLM(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+        weights = [parameter for parameter in self.param_groups[0]["params"] if parameter.grad is not None]
+        if weights:  # none where the closure has taken all steps itself, one by one
             gradients = [parameter.grad for parameter in weights]
             damped = [self.state[parameter]["damped_curvature"] for parameter in weights]
-            group["steps"] += 1
-            risen = min(1.0, group["steps"] / group["rise"]) if group["rise"] else 1.0
             # one call for all: twelve would take longer than a pattern's forward pass
-            torch._foreach_addcdiv_(weights, gradients, damped, value=-group["lr"] * risen)
+            torch._foreach_addcdiv_(weights, gradients, damped, value=-self.advance())
         return loss
 
 

@@ -115,7 +115,7 @@ def test_bitmaps_are_ink_and_paper_and_far_apart():
     assert drawn.shape == (10, 84)
     assert set(drawn.unique().tolist()) == {-1.0, 1.0}
     differing = (drawn[:, None] != drawn).sum(2) + 84 * torch.eye(10)
-    assert differing.min() >= 10
+    assert differing.min() >= 17
     # a 1 has its stem in the middle column, a 0 has a hole there
     assert drawn[1].view(12, 7)[3:10, 3].eq(1).all()
     assert drawn[0].view(12, 7)[3:9, 3].eq(-1).all()

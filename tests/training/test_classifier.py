@@ -157,7 +157,7 @@ def test_sdlm_learns_a_batch_by_heart(digits, network, loss, rate):
     assert fit(model, digits, 15, batch_size=1).callback_metrics["val/acc"] == 1.0
 
 
-@pytest.mark.parametrize(("rise", "times"), [(0, 3), (8, 9)])  # of 12 steps: before 1, 5, 9; before 1 to 9
+@pytest.mark.parametrize(("rise", "times"), [(0, 3), (8, 10)])  # before each pass, and after the first seven steps
 def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_patterns(digits, monkeypatch, rise, times):
     taken = []
 
@@ -173,6 +173,44 @@ def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_pattern
     assert [patterns for patterns, _ in taken] == [100] * times  # there are no 500
     weights = [weight for _, weight in taken]
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
+
+
+def test_with_sdlm_a_batch_is_as_many_steps_and_what_is_logged_counts_each(digits):
+    """With the rate 0 each step sees the same network."""
+    images, labels = digits[0][:70], digits[1][:70]
+    torch.manual_seed(1)
+    sdlm = partial(SDLM, lr=0.0, patterns=4)
+    model = DigitClassifier(network="lenet1", loss="rbf_mse", optimizer=sdlm, schedule="paper")
+    with torch.no_grad():
+        logits = model(images)
+    trainer = fit(model, (images, labels), 2, batch_size=32)
+    logged = trainer.callback_metrics
+    assert logged["train/loss"].item() == pytest.approx(LOSSES["rbf_mse"](logits, labels).item(), rel=1e-5)
+    assert logged["train/acc"].item() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert trainer.global_step == 2 * 3  # batches
+    (optimizer,) = trainer.optimizers
+    assert optimizer.param_groups[0]["steps"] == 2 * (8 + 8 + 2)
+    norms = []
+    for few in range(0, 64, 4):
+        model.zero_grad()
+        LOSSES["rbf_mse"](model.network(images[few : few + 4]), labels[few : few + 4]).backward()
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.network.parameters()]))
+    for few in (slice(64, 68), slice(68, 70)):
+        model.zero_grad()
+        LOSSES["rbf_mse"](model.network(images[few]), labels[few]).backward()
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.network.parameters()]))
+    assert logged["train/grad_norm"].item() == pytest.approx(torch.stack(norms).mean().item(), rel=1e-5)
+
+
+def test_with_sdlm_too_the_schedule_goes_on_epoch_by_epoch(digits):
+    rates = []
+
+    class Watched(DigitClassifier):
+        def on_train_batch_start(self, *_):
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit(Watched(network="lenet1", loss="rbf_mse", optimizer=SDLM, schedule="paper"), digits, 4, batch_size=100)
+    assert rates == pytest.approx([5e-4, 5e-4, 2e-4, 2e-4])
 
 
 def test_the_papers_schedule():
@@ -192,6 +230,10 @@ def test_every_network_and_every_loss_can_be_asked_for():
     [
         ({"loss": "rbf_map"}, "model.network must be lenet5_1998 or lenet1, got lenet5"),
         ({"network": "lenet1", "loss": "rbf_mse", "label_smoothing": 0.1}, "model.label_smoothing must be 0"),
+        (
+            {"network": "lenet1", "optimizer": SDLM, "schedule": "onecycle"},
+            "model.schedule must be constant or paper, got onecycle",
+        ),
         ({"optimizer": SDLM}, "model.network must be lenet5_1998 or lenet1, got lenet5"),
     ],
 )

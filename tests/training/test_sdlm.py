@@ -200,7 +200,10 @@ def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_ste
         torch.testing.assert_close(one, many, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(("settings", "name"), [({"lr": -1.0}, "lr"), ({"mu": 0.0}, "mu"), ({"rise": -1}, "rise")])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"lr": -1.0}, "lr"), ({"mu": 0.0}, "mu"), ({"rise": -1}, "rise"), ({"patterns": 0}, "patterns")],
+)
 def test_settings_that_cannot_be_are_refused(settings, name):
     with pytest.raises(ValueError, match=f"^{name} must be"):
         SDLM([nn.Parameter(torch.zeros(1))], **settings)
