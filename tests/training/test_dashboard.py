@@ -50,7 +50,7 @@ def test_without_a_terminal_it_prints_the_summary(two_runs, capfd):
 def test_runs_of_the_historical_networks_are_shown_too(command, network, monkeypatch, capfd):
     wandb.teardown()
     monkeypatch.setenv("WANDB_MODE", "offline")
-    short = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--pictures=false")
+    short = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2", "--pictures=false", "--model.compile=false")
     code, _, err = command("fit", "--config", ROOT / "configs" / f"{network}.yaml", *short, "--data.batch_size=500")
     assert (code, err) == (0, "")
     wandb.teardown()

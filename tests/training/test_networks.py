@@ -21,6 +21,7 @@ PIXELS = weights.NORMALISATION
 SHORT = (
     "--data.batch_size=64",
     "--trainer.limit_train_batches=6",
+    "--model.compile=false",  # half a minute each; test_one_by_one holds the compiled step to this one
     "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
 )
 SCHEDULE = {"lenet5": "constant", "lenet5_1998": "paper", "lenet1": "paper"}
@@ -97,6 +98,38 @@ def test_a_resumed_run_ends_as_one_that_went_through(train, network, command):
     torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
+@pytest.mark.faults
+def test_a_resumed_run_of_compiled_steps_ends_as_one_that_went_through(process, tmp_path):
+    """In processes of their own, as a run that was stopped: what is compiled again is the same."""
+    options = ("--config", CONFIGS / "lenet1.yaml", *SHORT, "--model.compile=true", "--trainer.limit_test_batches=0")
+
+    def run(*more):
+        begun = process("fit", *map(str, options), *map(str, more))
+        _, err = begun.communicate(timeout=110)
+        assert (begun.returncode, err) == (0, "")
+
+    run("--trainer.max_epochs=2", "--trainer.default_root_dir=straight")
+    run("--trainer.max_epochs=1", "--trainer.default_root_dir=resumed")
+    run("--trainer.max_epochs=2", "--trainer.default_root_dir=resumed", "--ckpt_path=last")
+    files = [next(tmp_path.glob(f"{name}/2*/weights.safetensors")).read_bytes() for name in ("straight", "resumed")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--trainer.devices=2", "trainer.devices x num_nodes must be 1 with model.optimizer SDLM, got 2"),
+        ("--trainer.gradient_clip_val=1", "trainer.gradient_clip_val must be None with model.optimizer SDLM, got 1"),
+        ("--trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches must be 1 with model.optimizer SDLM"),
+    ],
+)
+def test_what_steps_one_by_one_cannot_have_is_refused(command, option, said):
+    code, out, err = command("fit", "--config", CONFIGS / "lenet1.yaml", *SHORT, "--trainer.accelerator=cpu", option)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert said in err
+    assert not the_runs()
+
+
 def test_a_form_of_the_tutorials_is_for_its_network_alone(command, tmp_path, capfd):
     weights.write(
         NETWORKS["lenet1"]().state_dict(), weights.facts_of("lenet1", *PIXELS["lenet1"]), tmp_path / "w.safetensors"
@@ -134,3 +167,4 @@ def test_without_a_compiler_a_compiled_step_is_refused(process, quick, tmp_path)
     _, err = begun.communicate(timeout=100)
     assert begun.returncode == 2
     assert "model.compile: needs a C++ compiler" in err.splitlines()[-1]
+    assert "--model.compile false" in err.splitlines()[-1]
