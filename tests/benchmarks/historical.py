@@ -4,7 +4,7 @@
 
 Runs go side by side, one thread each. What is finished is measured and kept in docs/1998/ at once: the test error after
 each pass (of checkpoints that were kept on the way: nothing is chosen by it), the training error, what is to be
-rejected. Without a config, or at the end: the table and the picture of docs/1998.md, from all that is kept.
+rejected. Without a config, or at the end: the table and the pictures of docs/1998.md, from all that is kept.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 
 from lenet_lightning.data.digits import ResidentDigits
 from lenet_lightning.inference.predictor import Recognizer
+from lenet_lightning.networks.lenet5_1998 import bitmaps
 from tests.benchmarks.seeds import train
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def run(config: Path, seed: int) -> None:
         ".save_on_train_epoch_end": True,
     }
     options = [f"--trainer.callbacks{name}={value}" for name, value in every_pass.items()]
-    results = train(config, seed, "--model.compile=true", *options, OMP_NUM_THREADS="1")
+    results = train(config, seed, *options, OMP_NUM_THREADS="1")
     file = KEPT / f"{config.stem}-{seed}.json"
     if not file.exists():
         KEPT.mkdir(exist_ok=True)
@@ -145,6 +146,18 @@ def draw(of: dict[str, list[dict[str, Any]]]) -> None:
     figure.savefig(ROOT / "docs" / "1998-errors.png", dpi=120)
 
 
+def draw_bitmaps() -> None:
+    """Draw what F6 should show for each digit."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 2), layout="constrained")
+    for digit, (axes, bitmap) in enumerate(zip(figure.subplots(1, 10), bitmaps().view(10, 12, 7), strict=True)):
+        axes.pcolormesh(bitmap.flip(0), cmap="gray_r", edgecolors="lightgray", linewidth=0.5)
+        axes.set_aspect("equal")
+        axes.set(xticks=(), yticks=(), title=digit)
+    figure.savefig(ROOT / "docs" / "bitmaps.png", dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?")
@@ -158,6 +171,7 @@ def main() -> None:
     before, rest = DOCUMENT.read_text().split(BEGIN)
     DOCUMENT.write_text(before + BEGIN + table(of) + END + rest.split(END)[1])
     draw(of)
+    draw_bitmaps()
     print(table(of))
 
 
