@@ -12,7 +12,7 @@ from lenet_lightning.training.sdlm import SDLM, Loss
 class OneByOne:
     """Let SDLM step through a batch, pattern by pattern (or as many at a time as its `patterns` says).
 
-    At one pattern Lightning's and autograd's work for a step takes ten times as long as the arithmetic: what is handed
+    At one pattern Lightning's and autograd's work for a step takes far longer than the arithmetic: what is handed
     over at a time is a batch, and a step can be compiled as a whole, with gradient and update.
 
     Args:
