@@ -23,7 +23,7 @@ from tests.benchmarks.seeds import train
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "1998"
 DOCUMENT = ROOT / "docs" / "1998.md"
-BEGIN, END = "<!-- results, written by tests.benchmarks.historical -->\n\n", "\n<!-- end of results -->"
+BEGIN, END = "<!-- results, written by tests.benchmarks.historical -->", "<!-- end of results -->"
 
 # of the paper, in %: test error, training error, rejected so that 0.5 % of the rest is wrong
 PAPER = {
@@ -169,7 +169,7 @@ def main() -> None:
             list(pool.map(lambda seed: run(args.config, seed), args.seeds))
     of = kept()
     before, rest = DOCUMENT.read_text().split(BEGIN)
-    DOCUMENT.write_text(before + BEGIN + table(of) + END + rest.split(END)[1])
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table(of)}\n{END}{rest.split(END)[1]}")
     draw(of)
     draw_bitmaps()
     print(table(of))
