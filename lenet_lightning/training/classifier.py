@@ -152,16 +152,12 @@ class DigitClassifier(LightningModule):
         else:
             loss = None
             (optimizer,) = self.trainer.optimizers
-
-            def steps() -> None:
-                nonlocal logits
-                logits, losses, norms = self._one_by_one(optimizer, images, labels, self._estimate_curvature)
-                self._loss_sum.add_(losses.sum())
-                self._norm_sum.add_(norms.sum())
-                self._steps.add_(len(norms))
-
-            logits = images
-            self.optimizers().step(steps)  # one of Lightning's steps for the batch: it counts and calls its hooks
+            steps = partial(self._one_by_one, optimizer, images, labels, self._estimate_curvature)
+            # one of Lightning's steps for the batch: it counts and calls its hooks
+            logits, losses, norms = self.optimizers().step(steps)
+            self._loss_sum.add_(losses.sum())
+            self._norm_sum.add_(norms.sum())
+            self._steps.add_(len(norms))
         self._correct.add_(logits.argmax(1).eq(labels).sum())
         self._count.add_(len(labels))
         if not self._loss_sum.is_cpu:

@@ -74,7 +74,7 @@ class SDLM(Optimizer):
         return group["lr"] * (min(1.0, group["steps"] / group["rise"]) if group["rise"] else 1.0)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move the weights by one step; `closure`, if given, computes loss and gradients first."""
         loss = None
         if closure is not None:
