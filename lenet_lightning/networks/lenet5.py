@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lenet_lightning.networks.pooling import AveragePool
+
 
 class LeNet5(nn.Module):
     """LeNet-5 as it is taught today: ReLU, parameter-free average pooling, a fully connected C3 and a linear output.
@@ -15,9 +17,9 @@ class LeNet5(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding="same")  # C1: 6@28x28, 156
-        self.pool1 = nn.AvgPool2d(2)  # S2: 6@14x14
+        self.pool1 = AveragePool()  # S2: 6@14x14
         self.conv2 = nn.Conv2d(6, 16, kernel_size=5)  # C3: 16@10x10, 2,416
-        self.pool2 = nn.AvgPool2d(2)  # S4: 16@5x5
+        self.pool2 = AveragePool()  # S4: 16@5x5
         self.flatten = nn.Flatten()  # 400
         self.linear1 = nn.Linear(400, 120)  # C5: 120, 48,120
         self.linear2 = nn.Linear(120, 84)  # F6: 84, 10,164

@@ -122,12 +122,11 @@ class DigitClassifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the clock and the counters; for SDLM, estimate the curvature."""
         self._started = time.perf_counter()
-        self._loss_sum = torch.zeros((), device=self.device)
-        self._correct = torch.zeros((), device=self.device)
-        self._count = torch.zeros((), device=self.device)
-        self._norm_sum = torch.zeros((), device=self.device)
-        self._steps = torch.zeros((), device=self.device)
-        self._finite = torch.zeros((), device=self.device)
+        # kept step by step and reduced once: to add up in each step costs more than the memory, 3 MB an epoch
+        self._losses: list[Tensor] = []
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._first_step = self.trainer.global_step + 1
         if not self.automatic_optimization:
             self._estimate_curvature()
@@ -145,24 +144,23 @@ class DigitClassifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         """Give the loss of a batch, or let SDLM step through it; and count."""
         images, labels = batch
-        # in place: self.log and torchmetrics, or only setting an attribute of a module, cost more than the counting
         if self.automatic_optimization:
             logits, loss = self._learn(images, labels)
-            self._loss_sum.add_(loss.detach(), alpha=len(labels))
+            total = loss.detach()
+            losses = total.expand(len(labels))
         else:
             loss = None
             (optimizer,) = self.trainer.optimizers
             steps = partial(self._one_by_one, optimizer, images, labels, self._estimate_curvature)
             # one of Lightning's steps for the batch: it counts and calls its hooks
             logits, losses, norms = self.optimizers().step(steps)
-            self._loss_sum.add_(losses.sum())
-            self._norm_sum.add_(norms.sum())
-            self._steps.add_(len(norms))
-        self._correct.add_(logits.argmax(1).eq(labels).sum())
-        self._count.add_(len(labels))
-        if not self._loss_sum.is_cpu:
-            self._finite.add_(self._loss_sum.isfinite())  # to ask now would make the device wait; the epoch's end asks
-        elif not math.isfinite(self._loss_sum.item()):
+            total = losses.sum()
+            self._norms.append(norms)
+        self._losses.append(losses)
+        self._logits.append(logits.detach())
+        self._labels.append(labels)
+        # on a GPU to ask now would make it wait; the epoch's end asks
+        if total.is_cpu and not math.isfinite(total):
             raise self._diverged(self.trainer.global_step + 1)
         return loss
 
@@ -175,8 +173,7 @@ class DigitClassifier(LightningModule):
         if not self.automatic_optimization:
             return  # counted step by step
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self._norm_sum.add_(nn.utils.get_total_norm(gradients))
-        self._steps.add_(1)
+        self._norms.append(nn.utils.get_total_norm(gradients).view(1))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights and note the time: a validation may come next."""
@@ -190,8 +187,9 @@ class DigitClassifier(LightningModule):
             self._check_finite()
 
     def _check_finite(self) -> None:
-        if not self._loss_sum.isfinite():
-            raise self._diverged(self._first_step + int(self._finite))
+        if not torch.cat(self._losses).isfinite().all():
+            finite = [bool(losses.isfinite().all()) for losses in self._losses]
+            raise self._diverged(self._first_step + finite.index(False))
         if not all(values.isfinite().all() for values in self.state_dict().values()):
             raise self._diverged(self.trainer.global_step)  # its loss was finite, its gradient was not
 
@@ -207,8 +205,11 @@ class DigitClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
         self._check_finite()
-        counts = torch.stack([self._loss_sum, self._correct, self._count, self._norm_sum, self._steps])
-        loss_sum, correct, count, norm_sum, steps = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        losses, norms = torch.cat(self._losses), torch.cat(self._norms)
+        correct = torch.cat(self._logits).argmax(1).eq(torch.cat(self._labels))
+        sums = losses.sum(), correct.sum(), norms.sum()
+        counts = torch.stack([*sums, *losses.new_tensor([len(correct), len(norms)])])
+        loss_sum, correct, norm_sum, count, steps = self.trainer.strategy.reduce(counts, reduce_op="sum")
         epoch_s = self._stopped - self._started
         self.training_seconds += epoch_s
         figures = {

@@ -26,7 +26,7 @@ from lenet_lightning.atomic import replacing
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
-from lenet_lightning.training import resume, runs
+from lenet_lightning.training import hooks, resume, runs
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.progress import EpochLines
@@ -192,7 +192,9 @@ class CLI(LightningCLI):
             callbacks.append(resume.ExactResume(self.recipe))
         if self.run and config.enable_checkpointing is not False:
             callbacks.extend([RunId(), *runs.checkpoints(self.run, self.validated)])
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        hooks.skip_empty(trainer, self.model)
+        return trainer
 
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
@@ -373,6 +375,7 @@ def main(args: list[str]) -> None:
         RunError: data or a checkpoint are damaged or out of reach, or a folder is not writable.
     """
     _quiet_lightning()
+    torch.set_flush_denormal(True)  # numbers next to zero are dozens of times slower to work with
     CLI(args)
 
 
