@@ -19,6 +19,7 @@ from lenet_lightning.data.digits import ResidentDigits
 from lenet_lightning.inference.predictor import Recognizer
 from lenet_lightning.networks.lenet5_1998 import bitmaps
 from tests.benchmarks.seeds import train
+from tests.benchmarks.summary import interval, spread
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "1998"
@@ -104,21 +105,6 @@ def table(of: dict[str, list[dict[str, Any]]]) -> str:
             f"| {PAPER[name][1]} | {spread(rejected)} | {PAPER[name][2]} | {seconds:,.0f} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def spread(values: list[float]) -> str:
-    """Give mean and, of more than one, sd."""
-    return f"{statistics.mean(values):.2f}" + (f" ({statistics.stdev(values):.2f})" if len(values) > 1 else "")
-
-
-def interval(values: list[float]) -> str:
-    """Give the 95 % t-interval of the mean."""
-    if len(values) < 2:
-        return ""
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values) - half:.2f} to {statistics.mean(values) + half:.2f}"
 
 
 def draw(of: dict[str, list[dict[str, Any]]]) -> None:

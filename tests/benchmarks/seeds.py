@@ -1,9 +1,10 @@
-"""A config's test accuracy over several preset seeds: the figures of README's results table.
+"""A config's test accuracy over preset seeds: the figures of README's first table.
 
-    python -m tests.benchmarks.seeds configs/default.yaml
+    python -m tests.benchmarks.seeds configs/default.yaml --seeds 1 2 3 4 5
 
-Each seed is a whole `fit` in a process of its own; a seed that is finished is kept in runs/seeds-<config>/ and not
-trained again, one that was stopped goes on with its last epoch, so that hours of work can be stopped and gone on with.
+Each seed is a whole `fit` in a process of its own, as many side by side as --jobs says, with a share of the cores each.
+A seed that is finished is kept in runs/seeds-<config>/ and not trained again, one that was stopped goes on with its
+last epoch, so that hours of work can be stopped and gone on with. The figures are kept in docs/benchmarks/seeds.json.
 """
 
 import argparse
@@ -13,9 +14,15 @@ import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+
+from tests.benchmarks import kept
+from tests.benchmarks.summary import interval, spread
 
 TUTORIAL_BATCHES = 938  # of 64 in its 60,000; its author prints the sum of an epoch's losses over them
+_writing = Lock()
 
 
 def finished(folder: Path) -> Path | None:
@@ -32,31 +39,57 @@ def train(config: Path, seed: int, *options: str, **environment: str) -> Path:
     return finished(folder)
 
 
-def spread(values: list[float]) -> str:
-    return f"mean {statistics.mean(values):.2f}, sd {statistics.stdev(values):.2f}, n {len(values)}"
+def curve(results: Path) -> list[dict[str, str]]:
+    """Give the rows of a run's epochs."""
+    return [row for row in csv.DictReader((results.parent / "metrics.csv").read_text().splitlines()) if row["lr"]]
+
+
+def keep(config: Path, seed: int, jobs: int) -> Path:
+    """Train a seed unless that was done; keep its figures, accuracies in %."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    file = train(config, seed, OMP_NUM_THREADS=str(threads))
+    results, rows = json.loads(file.read_text()), curve(file)
+    row = {
+        "config": config.name,
+        "seed": seed,
+        "test_acc": round(100 * results["test/acc"], 4),
+        "val_acc": max((round(100 * float(row["val/acc"]), 4) for row in rows if row.get("val/acc")), default=None),
+        "train_acc": round(100 * float(rows[-1]["train/acc"]), 4),
+        "epochs": results["epochs"],
+        "train_s": results["train_seconds"],
+        "threads": threads,
+        "side_by_side": jobs,
+    }
+    with _writing:
+        if (config.name, seed) not in {(row["config"], row["seed"]) for row in kept.read("seeds")}:
+            kept.add("seeds", row)
+    return file
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    files = [train(args.config, seed) for seed in args.seeds]
-    results = [json.loads(file.read_text()) for file in files]
-    curves = [list(csv.DictReader((file.parent / "metrics.csv").read_text().splitlines())) for file in files]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        files = list(pool.map(lambda seed: keep(args.config, seed, args.jobs), args.seeds))
+    curves = [curve(file) for file in files]
+    rows = [row for row in kept.read("seeds") if row["config"] == args.config.name and row["seed"] in args.seeds]
 
-    accuracies = [100 * result["test/acc"] for result in results]
     print(f"\n{args.config}, {len(curves[0])} epochs, seeds {args.seeds}")
-    print(f"test accuracy in %: {spread(accuracies)}, min {min(accuracies):.2f}: {[round(a, 2) for a in accuracies]}")
-    print(f"validation accuracy in %: {spread([100 * max(float(row['val/acc']) for row in rows) for rows in curves])}")
-    print(f"best epochs: {[result['best_epoch'] for result in results]}")
-    print(f"training seconds: {spread([result['train_seconds'] for result in results])}")
+    for what, key in (
+        ("test accuracy in %", "test_acc"),
+        ("validation accuracy in %", "val_acc"),
+        ("seconds", "train_s"),
+    ):
+        values = [row[key] for row in rows if row[key] is not None]
+        if values:
+            print(f"{what}: {spread(values)}, n {len(values)}, 95 % of the mean {interval(values)}: {values}")
     print("mean training loss x 938, mean of the seeds:")
     for epoch in (*range(4), *range(-3, 0)):
         losses = [TUTORIAL_BATCHES * float(rows[epoch]["train/loss"]) for rows in curves]
-        accuracy = 100 * statistics.mean(float(rows[epoch]["val/acc"]) for rows in curves)
-        print(f"  epoch {curves[0][epoch]['epoch']}: {statistics.mean(losses):.4f}  (validation {accuracy:.2f} %)")
-    print(json.dumps({name: results[0][name] for name in ("device", "processor", "threads", "versions")}))
+        print(f"  epoch {curves[0][epoch]['epoch']}: {statistics.mean(losses):.4f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,19 @@
+"""How figures over several seeds are written: mean, sd, n and the 95 % t-interval of the mean."""
+
+import statistics
+
+from scipy.stats import t
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Give mean and, of more than one, sd in brackets."""
+    sd = f" ({statistics.stdev(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{sd}"
+
+
+def interval(values: list[float], digits: int = 2) -> str:
+    """Give the 95 % t-interval of the mean; of a single value, none."""
+    if len(values) < 2:
+        return ""
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values) - half:.{digits}f} to {statistics.mean(values) + half:.{digits}f}"

@@ -1,0 +1,178 @@
+"""Training throughput: the tutorial's loop, the Trainer over its DataLoader, a bare loop, ours, and ours compiled.
+
+    python -m tests.benchmarks.throughput
+
+An epoch of each in turn, round after round, so that a machine that is slow for a while is slow for all; in batches of
+64 to 2048, with one thread and with two. At the end of a round, how the time of our `fit` grows with epochs and digits.
+Each figure is kept in docs/benchmarks/throughput.json at once, and not taken again.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
+
+from lenet_lightning import DigitClassifier, LeNet5
+from lenet_lightning.data import source
+from lenet_lightning.training import cli
+from tests.benchmarks import kept
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BATCH_SIZES = (64, 128, 256, 512, 1024, 2048)
+THREADS = (1, 2)
+EPOCHS = (1, 2, 4, 8)
+DIGITS = (6_875, 13_750, 27_500, 55_000)
+TUTORIAL_LR, TUTORIAL_MOMENTUM = 0.001, 0.9
+
+
+def tutorial_loader(root: Path, batch_size: int) -> DataLoader:
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((source.MEAN,), (source.STD,))])
+    return DataLoader(MNIST(str(root), transform=transform), batch_size, shuffle=True, num_workers=2)
+
+
+def tutorial_loop(root: Path, batch_size: int) -> float:
+    """The tutorial's epoch: torchvision's transforms digit by digit, two workers. Images per second."""
+    network = torch_network()
+    optimizer = torch.optim.SGD(network.parameters(), lr=TUTORIAL_LR, momentum=TUTORIAL_MOMENTUM)
+    criterion = torch.nn.CrossEntropyLoss()
+    loader = tutorial_loader(root, batch_size)
+    loss_sum = 0.0
+    started = time.perf_counter()
+    for images, labels in loader:
+        optimizer.zero_grad()
+        loss = criterion(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.item()
+    return len(loader.dataset) / (time.perf_counter() - started)
+
+
+def torch_network() -> LeNet5:
+    """LeNet-5 with torch's own pooling, as the tutorial has it."""
+    network = LeNet5()
+    network.pool1 = network.pool2 = torch.nn.AvgPool2d(2)
+    return network
+
+
+def trainer_over_loader(root: Path, batch_size: int) -> float:
+    """Lightning's Trainer, with nothing else on, over the tutorial's DataLoader and network."""
+
+    class Timed(DigitClassifier):
+        def on_train_epoch_end(self) -> None:
+            self.train_epoch_s = self._stopped - self._started
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    model, loader = Timed(), tutorial_loader(root, batch_size)
+    model.network.pool1 = model.network.pool2 = torch.nn.AvgPool2d(2)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(model, loader)
+    return len(loader.dataset) / model.train_epoch_s
+
+
+def bare_loop(root: Path, batch_size: int) -> float:
+    """A loop in plain PyTorch over our network and tensors that are normalised and in memory beforehand."""
+    files = MNIST(str(root))
+    images = files.data[:55_000].unsqueeze(1).float().div(255).sub(source.MEAN).div(source.STD)
+    labels = files.targets[:55_000]
+    network = LeNet5()
+    optimizer = torch.optim.SGD(network.parameters(), lr=TUTORIAL_LR, momentum=TUTORIAL_MOMENTUM)
+    started = time.perf_counter()
+    for batch in torch.randperm(len(labels)).split(batch_size):
+        optimizer.zero_grad()
+        F.cross_entropy(network(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    return len(labels) / (time.perf_counter() - started)
+
+
+def fit(root: Path, config: str, *options: str) -> list[dict[str, str]]:
+    """Our `fit` as a user runs it, logging and all, without the test; the rows of its metrics.csv."""
+    with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stdout(io.StringIO()):
+        places = ["--data.root", str(root), "--trainer.default_root_dir", runs, "--trainer.limit_test_batches", "0"]
+        cli.main(["fit", "--config", str(CONFIGS / config), *places, *options])
+        (metrics,) = Path(runs).glob("20*/metrics.csv")
+        return list(csv.DictReader(metrics.read_text().splitlines()))
+
+
+def ours(root: Path, batch_size: int, *options: str) -> float:
+    """The epoch of our `fit tutorial.yaml`."""
+    settings = ["--trainer.max_epochs", "1", "--data.batch_size", str(batch_size), *options]
+    return float(fit(root, "tutorial.yaml", *settings)[-1]["time/images_per_s"])
+
+
+def ours_compiled(root: Path, batch_size: int) -> float:
+    """The second epoch of our `fit tutorial.yaml`, compiled in the first."""
+    return ours(root, batch_size, "--model.compile", "true", "--trainer.max_epochs", "2")
+
+
+TUTORIAL, TRAINER, BARE, OURS, COMPILED = (
+    "the tutorial's loop (torchvision transforms, 2 workers)",
+    "Lightning's Trainer over the same DataLoader",
+    "a bare PyTorch loop over tensors in memory",
+    "our `fit`, Trainer, logging and all",
+    "our `fit`, compiled",
+)
+LOOPS: dict[str, Callable[[Path, int], float]] = {
+    TUTORIAL: tutorial_loop,
+    TRAINER: trainer_over_loader,
+    BARE: bare_loop,
+    OURS: ours,
+    COMPILED: ours_compiled,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES)
+    args = parser.parse_args()
+    os.environ.setdefault("WANDB_MODE", "offline")
+    source.fetch(args.root)
+    torch.set_flush_denormal(True)  # as our command does, for all
+    done = {tuple(row[key] for key in ("round", "loop", "batch_size", "threads")) for row in kept.read("throughput")}
+    for number in range(1, args.rounds + 1):
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            for batch_size in args.batch_sizes:
+                for name, loop in LOOPS.items():
+                    if (number, name, batch_size, threads) in done:
+                        continue
+                    row = {"round": number, "loop": name, "batch_size": batch_size, "threads": threads}
+                    kept.add("throughput", row | {"images_per_s": round(loop(args.root, batch_size))})
+        grow(args.root, number)
+
+
+def grow(root: Path, number: int) -> None:
+    """Take the seconds of a round's trainings by epochs and by digits, batches of 256."""
+    done = {(row["round"], row["epochs"], row["digits"]) for row in kept.read("growth")}
+    for epochs, digits in [*((epochs, DIGITS[-1]) for epochs in EPOCHS), *((1, digits) for digits in DIGITS[:-1])]:
+        if (number, epochs, digits) in done:
+            continue
+        settings = {"trainer.max_epochs": epochs, "data.val_size": 60_000 - digits, "data.batch_size": 256}
+        rows = fit(root, "tutorial.yaml", *(f"--{name}={value}" for name, value in settings.items()))
+        seconds = round(sum(float(row["time/epoch_s"]) for row in rows), 3)
+        kept.add("growth", {"round": number, "epochs": epochs, "digits": digits, "train_s": seconds})
+
+
+if __name__ == "__main__":
+    main()
