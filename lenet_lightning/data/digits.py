@@ -38,4 +38,4 @@ class ResidentDigits(Dataset):
     def __getitems__(self, indices: list[int]) -> Batch:
         """Gather a batch at once: torch's DataLoader asks for this before it would ask for each digit."""
         at = torch.tensor(indices)
-        return self.images[at], self.labels[at]
+        return self.images.index_select(0, at), self.labels.index_select(0, at)

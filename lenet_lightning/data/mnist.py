@@ -130,6 +130,10 @@ class MNISTDataModule(LightningDataModule):
         draws = torch.Generator()
         return DataLoader(digits, batch_size, sampler=sampler, collate_fn=_as_is, generator=draws)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave on the CPU what is there: to look through the batch costs time in each step."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
         """Make bytes on the device into what the network takes; distort them when training."""
         if isinstance(batch, Tensor):

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -45,8 +44,8 @@ class DigitClassifier(LightningModule):
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
-            kept; 0 for none. After n steps it is at most (1 + n) / (10 + n), so that a short run does not end near
-            where it began.
+            kept; 0 for none. At step n it is at most n / (9 + n), so that a short run does not end near where it
+            began.
         compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
             minute.
 
@@ -87,7 +86,7 @@ class DigitClassifier(LightningModule):
         self.network = NETWORKS[network]()
         self.loss = LOSSES[loss]
         self._training_loss = partial(self.loss, label_smoothing=label_smoothing) if label_smoothing else self.loss
-        self.averaged = AveragedModel(self.network, multi_avg_fn=_warm_average(averaging)) if averaging else None
+        self.averaged = AveragedModel(self.network) if averaging else None
         if self.averaged:
             self.averaged.requires_grad_(False)  # several processes would wait for its gradients
         self.optimizer = optimizer
@@ -178,8 +177,16 @@ class DigitClassifier(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights and note the time: a validation may come next."""
         if self.averaged:
-            self.averaged.update_parameters(self.network)
+            self._average()
         self._stopped = time.perf_counter()
+
+    def _average(self) -> None:
+        # AveragedModel.update_parameters, in a quarter of its time, and without asking a GPU for the count
+        n = self.trainer.global_step
+        decay = min(self.hparams.averaging, n / (9 + n)) if n > 1 else 0.0
+        average = get_ema_multi_avg_fn(decay)
+        average(list(self.averaged.module.parameters()), list(self.network.parameters()), None)
+        self.averaged.n_averaged += 1
 
     def on_validation_start(self) -> None:
         """Let nothing be validated, logged or kept that is not finite."""
@@ -301,11 +308,3 @@ def _interleaved(parts: tuple[Tensor, ...]) -> Tensor:
 
 def _paper_rate(epoch: int) -> float:
     return PASS_RATES[min(epoch, len(PASS_RATES) - 1)] / PASS_RATES[0]
-
-
-def _warm_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    def average(averaged: Any, current: Any, count: Any) -> None:
-        n = float(count)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, count)
-
-    return average
