@@ -142,7 +142,7 @@ def test_curvature_leaves_the_network_as_it_was():
 
 
 def test_a_network_with_other_layers_is_refused():
-    with pytest.raises(TypeError, match="AvgPool2d"):
+    with pytest.raises(TypeError, match="AveragePool"):
         curvature(LeNet5(), torch.rand(2, 1, 28, 28), torch.tensor([0, 1]), cross_entropy)
 
 
