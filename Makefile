@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train weights dashboard test test-wandb test-demo test-faults test-real lint bench lock clean
+.PHONY: help install train weights dashboard test test-wandb test-demo test-faults test-real lint bench bench-full lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ lint: $(INSTALLED) ## style and format
 
 bench: $(INSTALLED) ## training speed beside the tutorial's loop and a bare one; fails when over a bound
 	$(VENV) -m tests.benchmarks.bench
+
+bench-full: $(INSTALLED) ## every figure of README and docs/benchmarks.md, in hours; goes on where it was stopped
+	$(VENV) -m tests.benchmarks.targets
+	$(VENV) -m tests.benchmarks.throughput
+	$(VENV) -m tests.benchmarks.startup
+	$(VENV) -m tests.benchmarks.inference
+	$(VENV) -m tests.benchmarks.seeds configs/record.yaml --seeds 1 2 3 4 5 --jobs 2
+	$(VENV) -m tests.benchmarks.seeds configs/tutorial.yaml --seeds 1 2 3 --jobs 2
+	$(VENV) -m tests.benchmarks.tables
 
 lock: $(INSTALLED) ## pin the newest versions that pyproject.toml allows
 	$(VENV) -m uv pip compile --universal --generate-hashes --no-header --quiet --upgrade --all-extras pyproject.toml -o requirements.lock

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from lenet_lightning.__main__ import _run, main
 from lenet_lightning.errors import UsageError
+from tests.benchmarks import tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,6 +60,13 @@ def test_light_commands_are_understood(tmp_path, monkeypatch):
                     "none.pth",
                 ]
             )
+
+
+@pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda document: document.name)
+def test_tables_are_what_the_benchmarks_kept(document):
+    text = document.read_text()
+    assert "<!-- table" in text
+    assert tables.written(text) == text  # else: python -m tests.benchmarks.tables
 
 
 def test_make_targets_exist():

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.inference
 
 Bytes to logits, by `Recognizer`, of MNIST's training digits; the bare network over normalised tensors beside it. Ten
-rounds in turn; kept in docs/benchmarks/inference.json.
+rounds in turn; kept in runs/benchmarks/inference.json.
 """
 
 import json
@@ -73,7 +73,7 @@ def measure(kind: str, weights: str) -> dict[str, float]:
 
 def main() -> None:
     from lenet_lightning.data import source
-    from tests.benchmarks import kept
+    from tests.benchmarks import kept, tables
 
     source.fetch(ROOT / "data")
     done = {(row["kind"], row["round"]) for row in kept.read("inference")}
@@ -88,6 +88,8 @@ def main() -> None:
                 command = [sys.executable, "-m", "tests.benchmarks.inference", kind, weights]
                 printed = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
                 kept.add("inference", {"kind": kind, "round": number} | json.loads(printed))
+
+    print(tables.inference(kept.read))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,44 @@
-"""Where the figures of README's tables are kept: docs/benchmarks/, a JSON file for each benchmark."""
+"""Where benchmarks keep their figures, a JSON file for each: runs/benchmarks/ and, published, docs/benchmarks/."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from lenet_lightning.training.circumstances import circumstances
 
-FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / "runs" / "benchmarks"
+PUBLISHED = ROOT / "docs" / "benchmarks"
+
+Rows = list[dict[str, Any]]
 
 
-def read(name: str) -> list[dict[str, Any]]:
-    """Give the rows of a benchmark that are there."""
-    file = FOLDER / f"{name}.json"
+def read(name: str) -> Rows:
+    """Give the rows that were taken on this machine."""
+    return _rows(WORK / f"{name}.json")
+
+
+def published(name: str) -> Rows:
+    """Give the rows that the documents show."""
+    return _rows(PUBLISHED / f"{name}.json")
+
+
+def _rows(file: Path) -> Rows:
     return json.loads(file.read_text()) if file.exists() else []
 
 
 def add(name: str, row: dict[str, Any]) -> None:
     """Keep a row at once, with the hardware and the versions that it was made with: hours of work can be stopped."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    made = {key: value for key, value in circumstances().items() if key not in ("data_sha256", "accelerator")}
-    rows = [*read(name), row | {"made_with": made}]
-    partial = FOLDER / f"{name}.json.partial"
-    partial.write_text(json.dumps(rows, indent=1) + "\n")
-    partial.rename(FOLDER / f"{name}.json")
+    WORK.mkdir(parents=True, exist_ok=True)
+    made = {key: value for key, value in circumstances().items() if key != "data_sha256"}
+    partial = WORK / f"{name}.json.partial"
+    partial.write_text(json.dumps([*read(name), row | {"made_with": made}], indent=1) + "\n")
+    partial.rename(WORK / f"{name}.json")
+
+
+def publish() -> None:
+    """Let the documents show what was taken on this machine."""
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    for file in WORK.glob("*.json"):
+        shutil.copy(file, PUBLISHED)

@@ -4,7 +4,7 @@
 
 Each seed is a whole `fit` in a process of its own, as many side by side as --jobs says, with a share of the cores each.
 A seed that is finished is kept in runs/seeds-<config>/ and not trained again, one that was stopped goes on with its
-last epoch, so that hours of work can be stopped and gone on with. The figures are kept in docs/benchmarks/seeds.json.
+last epoch, so that hours of work can be stopped and gone on with. The figures are kept in runs/benchmarks/seeds.json.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from pathlib import Path
 from threading import Lock
 
 from tests.benchmarks import kept
-from tests.benchmarks.summary import interval, spread
 
 TUTORIAL_BATCHES = 938  # of 64 in its 60,000; its author prints the sum of an epoch's losses over them
 _writing = Lock()
@@ -75,17 +74,9 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         files = list(pool.map(lambda seed: keep(args.config, seed, args.jobs), args.seeds))
     curves = [curve(file) for file in files]
-    rows = [row for row in kept.read("seeds") if row["config"] == args.config.name and row["seed"] in args.seeds]
+    from tests.benchmarks import tables  # which imports this
 
-    print(f"\n{args.config}, {len(curves[0])} epochs, seeds {args.seeds}")
-    for what, key in (
-        ("test accuracy in %", "test_acc"),
-        ("validation accuracy in %", "val_acc"),
-        ("seconds", "train_s"),
-    ):
-        values = [row[key] for row in rows if row[key] is not None]
-        if values:
-            print(f"{what}: {spread(values)}, n {len(values)}, 95 % of the mean {interval(values)}: {values}")
+    print(tables.accuracy(kept.read))
     print("mean training loss x 938, mean of the seeds:")
     for epoch in (*range(4), *range(-3, 0)):
         losses = [TUTORIAL_BATCHES * float(rows[epoch]["train/loss"]) for rows in curves]

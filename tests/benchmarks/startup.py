@@ -3,7 +3,7 @@
     python -m tests.benchmarks.startup
 
 The yardstick is `import lightning.pytorch` with reading the 60,000 digits. `fit` counts to the end of its first step.
-Ten rounds; kept in docs/benchmarks/startup.json.
+Ten rounds; kept in runs/benchmarks/startup.json.
 """
 
 import os
@@ -20,12 +20,13 @@ ROUNDS = 10
 ROOT = Path(__file__).parents[2]
 OURS = ("-m", "lenet_lightning")
 FIT = (*OURS, "fit", "--config", "configs/default.yaml", "--trainer.callbacks+=tests.benchmarks.startup.OneStep")
+YARDSTICK = "import lightning.pytorch, and read the digits"
 READING = "import lightning.pytorch; from torchvision.datasets import MNIST; MNIST('data')"
 COMMANDS = {
     "--version": (*OURS, "--version"),
     "--help": (*OURS, "--help"),
     "import torch": ("-c", "import torch"),
-    "import lightning.pytorch, and read the digits": ("-c", READING),
+    YARDSTICK: ("-c", READING),
     "fit to its first step, without W&B": (*FIT, "--trainer.logger", "false"),
     "fit to its first step, W&B offline": FIT,
     "predict one picture": (*OURS, "predict", "{}/one.png"),
@@ -45,7 +46,7 @@ def main() -> None:
     from torchvision.datasets import MNIST
 
     from lenet_lightning.data import source
-    from tests.benchmarks import kept
+    from tests.benchmarks import kept, tables
 
     source.fetch(ROOT / "data")
     done = {(row["command"], row["round"]) for row in kept.read("startup")}
@@ -64,6 +65,8 @@ def main() -> None:
                 subprocess.run([sys.executable, *words], check=True, cwd=ROOT, env=environment, capture_output=True)
                 seconds = time.perf_counter() - started
                 kept.add("startup", {"command": name, "round": number, "seconds": round(seconds, 3)})
+
+    print(tables.startup(kept.read))
 
 
 if __name__ == "__main__":

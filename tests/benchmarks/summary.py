@@ -7,8 +7,8 @@ from scipy.stats import t
 
 def spread(values: list[float], digits: int = 2) -> str:
     """Give mean and, of more than one, sd in brackets."""
-    sd = f" ({statistics.stdev(values):.{digits}f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{sd}"
+    sd = f" ({statistics.stdev(values):,.{digits}f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):,.{digits}f}{sd}"
 
 
 def interval(values: list[float], digits: int = 2) -> str:
@@ -16,4 +16,9 @@ def interval(values: list[float], digits: int = 2) -> str:
     if len(values) < 2:
         return ""
     half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values) - half:.{digits}f} to {statistics.mean(values) + half:.{digits}f}"
+    return f"{statistics.mean(values) - half:,.{digits}f} to {statistics.mean(values) + half:,.{digits}f}"
+
+
+def full(values: list[float], digits: int = 2) -> str:
+    """Give mean, sd and, on a second line of a table's cell, the interval."""
+    return f"{spread(values, digits)}<br>{interval(values, digits)}"

@@ -4,7 +4,7 @@
 
 An epoch of each in turn, round after round, so that a machine that is slow for a while is slow for all; in batches of
 64 to 2048, with one thread and with two. At the end of a round, how the time of our `fit` grows with epochs and digits.
-Each figure is kept in docs/benchmarks/throughput.json at once, and not taken again.
+Each figure is kept in runs/benchmarks/throughput.json at once, and not taken again.
 """
 
 import argparse
@@ -160,6 +160,10 @@ def main() -> None:
                     row = {"round": number, "loop": name, "batch_size": batch_size, "threads": threads}
                     kept.add("throughput", row | {"images_per_s": round(loop(args.root, batch_size))})
         grow(args.root, number)
+    from tests.benchmarks import tables  # which imports this
+
+    print(tables.throughput(kept.read))
+    print(tables.growth(kept.read))
 
 
 def grow(root: Path, number: int) -> None:
