@@ -26,7 +26,7 @@ from lenet_lightning.atomic import replacing
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
-from lenet_lightning.training import hooks, resume, runs
+from lenet_lightning.training import hooks, process, resume, runs
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.progress import EpochLines
@@ -375,7 +375,7 @@ def main(args: list[str]) -> None:
         RunError: data or a checkpoint are damaged or out of reach, or a folder is not writable.
     """
     _quiet_lightning()
-    torch.set_flush_denormal(True)  # numbers next to zero are dozens of times slower to work with
+    process.tune()
     CLI(args)
 
 

@@ -28,7 +28,7 @@ from torchvision.datasets import MNIST
 
 from lenet_lightning import DigitClassifier, LeNet5
 from lenet_lightning.data import source
-from lenet_lightning.training import cli
+from lenet_lightning.training import cli, process
 from tests.benchmarks import kept
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -148,7 +148,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
     source.fetch(args.root)
-    torch.set_flush_denormal(True)  # as our command does, for all
+    process.tune()  # as our command does, for all
     done = {tuple(row[key] for key in ("round", "loop", "batch_size", "threads")) for row in kept.read("throughput")}
     for number in range(1, args.rounds + 1):
         for threads in THREADS:
