@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.inference
 
-Bytes to logits, by `Recognizer`, of MNIST's training digits; the bare network over normalised tensors beside it. Ten
+Bytes to logits, by `Recognizer`, of MNIST's training digits; the bare network over normalised tensors beside it. Five
 rounds in turn; kept in runs/benchmarks/inference.json.
 """
 
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-ROUNDS = 10
+ROUNDS = 5
 IMAGES, SINGLES = 20_000, 500
 ROOT = Path(__file__).parents[2]
 BARE, TORCH, ONNX = "bare network", "Recognizer, torch", "Recognizer, ONNX Runtime"

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.startup
 
 The yardstick is `import lightning.pytorch` with reading the 60,000 digits. `fit` counts to the end of its first step.
-Ten rounds; kept in runs/benchmarks/startup.json.
+Five rounds; kept in runs/benchmarks/startup.json.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-ROUNDS = 10
+ROUNDS = 5
 ROOT = Path(__file__).parents[2]
 OURS = ("-m", "lenet_lightning")
 FIT = (*OURS, "fit", "--config", "configs/default.yaml", "--trainer.callbacks+=tests.benchmarks.startup.OneStep")

@@ -70,15 +70,17 @@ def fit(seed: int, config: str, *options: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("data"))
-    root = parser.parse_args().root
-    source.fetch(root)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    args = parser.parse_args()
+    source.fetch(args.root)
     done = {(row["run"], row["seed"]) for row in kept.read("targets")}
     for seed in SEEDS:
         if ("tutorial", seed) not in done:
             epochs = TUTORIAL_EPOCHS // len(SEEDS)
-            seconds = [source.TRAIN_SIZE / tutorial_loop(root, TUTORIAL_BATCH) for _ in range(epochs)]
+            seconds = [source.TRAIN_SIZE / tutorial_loop(args.root, TUTORIAL_BATCH) for _ in range(epochs)]
             kept.add("targets", {"run": "tutorial", "seed": seed, "epoch_s": [round(each, 3) for each in seconds]})
-        for run, (config, *options) in RUNS.items():
+        for run in args.runs:
+            config, *options = RUNS[run]
             if (run, seed) not in done:
                 kept.add("targets", {"run": run, "seed": seed, "config": config} | fit(seed, config, *options))
 
