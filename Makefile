@@ -22,7 +22,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 
-weights: $(INSTALLED) ## train the weights that come with the package; their sum is in tests/inference/test_weights.py
+weights: $(INSTALLED) ## train weights anew for the package; their sum goes into tests/inference/test_weights.py
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/inference/lenet5.safetensors
 
