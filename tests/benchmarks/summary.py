@@ -20,5 +20,5 @@ def interval(values: list[float], digits: int = 2) -> str:
 
 
 def full(values: list[float], digits: int = 2) -> str:
-    """Give mean, sd and, on a second line of a table's cell, the interval."""
-    return f"{spread(values, digits)}<br>{interval(values, digits)}"
+    """Give mean, sd and, on a second line of a table's cell, the interval; of no values, nothing."""
+    return f"{spread(values, digits)}<br>{interval(values, digits)}" if values else ""
