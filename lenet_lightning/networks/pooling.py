@@ -23,4 +23,5 @@ class AveragePool(nn.AvgPool2d):
 
 @cache
 def _quarter_of_pairs(width: int, dtype: torch.dtype) -> Tensor:
-    return torch.eye(width // 2, dtype=dtype).repeat_interleave(2, dim=0) / 4
+    with torch.inference_mode(False):  # or what was first made to read a digit could not be trained with
+        return torch.eye(width // 2, dtype=dtype).repeat_interleave(2, dim=0) / 4
