@@ -196,6 +196,7 @@ class CLI(LightningCLI):
         hooks.skip_empty(trainer, self.model)
         return trainer
 
+    @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
@@ -375,7 +376,6 @@ def main(args: list[str]) -> None:
         RunError: data or a checkpoint are damaged or out of reach, or a folder is not writable.
     """
     _quiet_lightning()
-    process.tune()
     CLI(args)
 
 

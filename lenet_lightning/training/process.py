@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -11,12 +13,17 @@ LARGEST_MMAP_THRESHOLD = 32 * 2**20
 KEPT = 2**30
 
 
-def tune() -> None:
-    """Flush numbers next to zero to zero, and keep memory that was freed."""
-    torch.set_flush_denormal(True)  # dozens of times slower to work with
+@contextmanager
+def tuned() -> Iterator[None]:
+    """Flush numbers next to zero to zero meanwhile, and keep memory that was freed, from now on."""
     # glibc would hand a step's tens of megabytes back to the system and fetch them again, page by page, in the next
     # step: in some processes, by chance, a third of all time
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+    torch.set_flush_denormal(True)  # dozens of times slower to work with
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

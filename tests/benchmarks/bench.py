@@ -21,7 +21,6 @@ from rich.table import Table
 from lenet_lightning.data import source
 from lenet_lightning.inference import predictor, weights
 from lenet_lightning.inference.predictor import Recognizer
-from lenet_lightning.training import process
 from tests.benchmarks.throughput import BARE, LOOPS, OURS, TRAINER, TUTORIAL, fit
 
 BATCH_SIZES = (64, 256)
@@ -51,7 +50,6 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
     source.fetch(args.root)
-    process.tune()  # as our command does, for all
 
     speed: dict[tuple[str, int], float] = {}
     against_bare: dict[tuple[str, int], float] = {}

@@ -89,6 +89,7 @@ def trainer_over_loader(root: Path, batch_size: int) -> float:
     return len(loader.dataset) / model.train_epoch_s
 
 
+@process.tuned()  # as our command is
 def bare_loop(root: Path, batch_size: int) -> float:
     """A loop in plain PyTorch over our network and tensors that are normalised and in memory beforehand."""
     files = MNIST(str(root))
@@ -148,7 +149,6 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
     source.fetch(args.root)
-    process.tune()  # as our command does, for all
     done = {tuple(row[key] for key in ("round", "loop", "batch_size", "threads")) for row in kept.read("throughput")}
     for number in range(1, args.rounds + 1):
         for threads in THREADS:
