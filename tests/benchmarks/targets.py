@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lightning.data import source
+from lenet_lightning.data.mnist import TRAIN_SIZE
 from tests.benchmarks import kept
 from tests.benchmarks.throughput import tutorial_loop
 
@@ -77,7 +78,7 @@ def main() -> None:
     for seed in SEEDS:
         if ("tutorial", seed) not in done:
             epochs = TUTORIAL_EPOCHS // len(SEEDS)
-            seconds = [source.TRAIN_SIZE / tutorial_loop(args.root, TUTORIAL_BATCH) for _ in range(epochs)]
+            seconds = [TRAIN_SIZE / tutorial_loop(args.root, TUTORIAL_BATCH) for _ in range(epochs)]
             kept.add("targets", {"run": "tutorial", "seed": seed, "epoch_s": [round(each, 3) for each in seconds]})
         for run in args.runs:
             config, *options = RUNS[run]
