@@ -54,6 +54,7 @@ bench: $(INSTALLED) ## training speed beside the tutorial's loop and a bare one;
 bench-full: $(INSTALLED) ## every figure of README and docs/benchmarks.md, in hours; goes on where it was stopped
 	$(VENV) -m tests.benchmarks.targets
 	$(VENV) -m tests.benchmarks.throughput
+	$(VENV) -m tests.benchmarks.growth
 	$(VENV) -m tests.benchmarks.startup
 	$(VENV) -m tests.benchmarks.inference
 	$(VENV) -m tests.benchmarks.seeds configs/record.yaml --seeds 1 2 3 4 5 --jobs 2

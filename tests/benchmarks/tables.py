@@ -117,6 +117,7 @@ def throughput(read: Read) -> str:
     lines = [
         [name, *(full(values(rows, "images_per_s", loop=name, threads=t, batch_size=b), 0) for t, b in columns)]
         for name in LOOPS
+        if any(row["loop"] == name for row in rows)
     ]
     lines.append(["**our time, the bare loop's = 1**", *(full(against(rows, t, b)) for t, b in columns)])
     rounds = len({row["round"] for row in rows})

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.throughput
 
 An epoch of each in turn, round after round, so that a machine that is slow for a while is slow for all; in batches of
-64 to 2048, with one thread and with two. At the end of a round, how the time of our `fit` grows with epochs and digits.
-Each figure is kept in runs/benchmarks/throughput.json at once, and not taken again.
+64 to 2048, with one thread and with two. Each figure is kept in runs/benchmarks/throughput.json at once, and not taken
+again.
 """
 
 import argparse
@@ -34,8 +34,6 @@ from tests.benchmarks import kept
 CONFIGS = Path(__file__).parents[2] / "configs"
 BATCH_SIZES = (64, 128, 256, 512, 1024, 2048)
 THREADS = (1, 2)
-EPOCHS = (1, 2, 4, 8)
-DIGITS = (6_875, 13_750, 27_500, 55_000)
 TUTORIAL_LR, TUTORIAL_MOMENTUM = 0.001, 0.9
 
 
@@ -146,36 +144,25 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES)
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    names = [loop.__name__ for loop in LOOPS.values()]
+    parser.add_argument("--loops", nargs="+", choices=names, default=names)
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
     source.fetch(args.root)
     done = {tuple(row[key] for key in ("round", "loop", "batch_size", "threads")) for row in kept.read("throughput")}
     for number in range(1, args.rounds + 1):
-        for threads in THREADS:
+        for threads in args.threads:
             torch.set_num_threads(threads)
             for batch_size in args.batch_sizes:
                 for name, loop in LOOPS.items():
-                    if (number, name, batch_size, threads) in done:
+                    if loop.__name__ not in args.loops or (number, name, batch_size, threads) in done:
                         continue
                     row = {"round": number, "loop": name, "batch_size": batch_size, "threads": threads}
                     kept.add("throughput", row | {"images_per_s": round(loop(args.root, batch_size))})
-        grow(args.root, number)
     from tests.benchmarks import tables  # which imports this
 
     print(tables.throughput(kept.read))
-    print(tables.growth(kept.read))
-
-
-def grow(root: Path, number: int) -> None:
-    """Take the seconds of a round's trainings by epochs and by digits, batches of 256."""
-    done = {(row["round"], row["epochs"], row["digits"]) for row in kept.read("growth")}
-    for epochs, digits in [*((epochs, DIGITS[-1]) for epochs in EPOCHS), *((1, digits) for digits in DIGITS[:-1])]:
-        if (number, epochs, digits) in done:
-            continue
-        settings = {"trainer.max_epochs": epochs, "data.val_size": 60_000 - digits, "data.batch_size": 256}
-        rows = fit(root, "tutorial.yaml", *(f"--{name}={value}" for name, value in settings.items()))
-        seconds = round(sum(float(row["time/epoch_s"]) for row in rows), 3)
-        kept.add("growth", {"round": number, "epochs": epochs, "digits": digits, "train_s": seconds})
 
 
 if __name__ == "__main__":
