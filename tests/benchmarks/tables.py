@@ -17,7 +17,7 @@ from tests.benchmarks.summary import full, interval, spread
 from tests.benchmarks.targets import RUNS
 from tests.benchmarks.throughput import BARE, LOOPS, OURS
 
-DOCUMENTS = (kept.ROOT / "README.md",)
+DOCUMENTS = (kept.ROOT / "README.md", kept.ROOT / "docs" / "benchmarks.md")
 Read = Callable[[str], kept.Rows]
 PLACE = re.compile(r"(<!-- table ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 WHAT = {
