@@ -1,9 +1,27 @@
-"""What ends a command: its message is the one line the user reads, its class the exit code."""
+"""Exceptions that end a command, and how text from outside appears in a message."""
+
+MOST_CHARACTERS = 300
 
 
 class UsageError(Exception):
-    """The command or its config asks for what cannot be: unknown, out of range, or naming what is not there. Exit 2."""
+    """The command or its config asks for something invalid: unknown, out of range or a missing file. Exit 2."""
 
 
 class RunError(Exception):
-    """It is there, but damaged, unreachable or unwritable, or the training failed. Exit 1."""
+    """A file or folder is damaged, unreachable or unwritable, or the training failed. Exit 1."""
+
+
+def printable(text: object) -> str:
+    """Return `text` with every control character, line break and invisible sign escaped."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+
+
+def one_line(text: object, most: int = MOST_CHARACTERS) -> str:
+    """Return text from a file, a name, a server or a package's exception as one printable line.
+
+    Whatever enters a message from outside passes this function: white space is collapsed, control characters are
+    escaped, and what exceeds `most` characters is cut.
+    """
+    # cut first: a hostile text may have megabytes
+    line = printable(" ".join(str(text)[: 4 * most].split()))
+    return line if len(line) <= most else f"{line[: most - 4]} ..."

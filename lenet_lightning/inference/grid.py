@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError
+from lenet_lightning.errors import RunError, printable
 from lenet_lightning.inference import picture
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _cell(row: "Row", answer: "Answer | None") -> Image.Image:
     pen = ImageDraw.Draw(cell)
     font, large = ImageFont.load_default(12), ImageFont.load_default(16)
     left, top = _GAP, _GAP + _HEAD
-    pen.text((left, _GAP), _short(picture.printable(Path(row.name).name), font, 2 * _SIDE), _INK, font)
+    pen.text((left, _GAP), _short(printable(Path(row.name).name), font, 2 * _SIDE), _INK, font)
     if answer is None:
         pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * _GAP), _INK, font)
         return cell

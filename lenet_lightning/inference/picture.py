@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import framing
 
 INVERT = ("auto", "yes", "no")
@@ -80,11 +80,6 @@ def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
     grey, notices = _grey(picture)
     found = framing.find(grey, invert, line=True)
     return [Framed(digit, _joined(notices)) for digit in found.digits] or [Framed(None, _joined(["blank", *notices]))]
-
-
-def printable(name: str) -> str:
-    """Give a file's name on one line, whatever is in it."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
 
 
 def _joined(notices: list[str]) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lightning.arguments import Parser
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import picture
 from lenet_lightning.inference.predictor import Answer, Recognizer
 
@@ -63,7 +63,7 @@ class Row:
     def text(self, width: int) -> str:
         """Give the line that a person reads."""
         fields = self.fields()
-        name = picture.printable(self.name).ljust(width)
+        name = printable(self.name).ljust(width)
         if fields["probability"] is None:
             return f"{name}  {fields['notice']}"
         best = "".join(str(answer.ranked[0]) for answer in self.answers)
@@ -118,7 +118,7 @@ def main(args: list[str]) -> int:
     out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     if options.csv:
         out.writeheader()
-    width = min(40, max(len(picture.printable(row.name)) for row in asked))
+    width = min(40, max(len(printable(row.name)) for row in asked))
     for row in _read(asked, recognizer, options.line):
         rows.append(row)
         if options.csv:
@@ -149,7 +149,7 @@ def _named(name: str) -> list[Row]:
         return [_stdin()]
     path = Path(name)
     if not os.path.lexists(path):
-        raise UsageError(f"{picture.printable(name)}: no such picture or folder")
+        raise UsageError(f"{printable(name)}: no such picture or folder")
     if not os.path.isdir(path):  # path.is_dir() would raise where it may not look
         return [Row(path, _encodable(name))]
     try:
@@ -159,7 +159,7 @@ def _named(name: str) -> list[Row]:
     except OSError as failure:
         inside, error = [], f"cannot be read: {failure.strerror}; name another folder"
     if not inside:
-        return [Row(None, _encodable(name), error=f"{picture.printable(name)}: {error}")]
+        return [Row(None, _encodable(name), error=f"{printable(name)}: {error}")]
     return [Row(each, _encodable(str(each))) for each in inside]
 
 

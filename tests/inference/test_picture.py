@@ -271,8 +271,3 @@ def test_a_row_is_read_left_to_right(read):
     row = np.concatenate([np.asarray(corpus.drawn(*digit)) for digit in (corpus.FOUR, [corpus.ONE], [corpus.SEVEN])], 1)
     assert [answer.digit for answer in read.answers(picture.frame_line(row))] == [4, 1, 7]
     assert picture.frame_line(np.zeros((50, 90), np.uint8)) == [picture.Framed(None, "blank")]
-
-
-def test_any_name_is_on_one_line():
-    assert picture.printable("a\nb\t\x1b[31m\udcff.png") == "a\\nb\\t\\x1b[31m\\udcff.png"
-    assert picture.printable("Ziffer — 七.png") == "Ziffer — 七.png"

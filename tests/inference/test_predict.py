@@ -20,6 +20,7 @@ from PIL import Image
 from lenet_lightning import LeNet5
 from lenet_lightning.__main__ import main
 from lenet_lightning.data import source
+from lenet_lightning.errors import printable
 from lenet_lightning.inference import picture, predict, weights
 from tests.inference import corpus
 
@@ -106,7 +107,7 @@ def test_the_whole_corpus_as_json_each_file_as_expected(command, all_files):
     assert code == 1
     *rows, empty = json.loads(out)
     for case, path, row in zip(corpus.CASES, names, rows, strict=True):
-        error = f"{picture.printable(str(path))}: {case.error}" if case.error else None
+        error = f"{printable(str(path))}: {case.error}" if case.error else None
         assert list(row) == FIELDS
         assert (row["picture"], row["digit"], row["notice"]) == (str(path), case.digit, case.notice)
         assert (row["error"] and corpus.without_count(row["error"])) == error

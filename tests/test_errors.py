@@ -1,0 +1,25 @@
+"""What comes from outside is one printable line of bounded length in any message."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_lightning.errors import MOST_CHARACTERS, one_line, printable
+
+
+def test_signs_that_cannot_be_seen_are_escaped():
+    assert printable("a\nb\t\x1b[31m\udcff\u202e.png") == "a\\nb\\t\\x1b[31m\\udcff\\u202e.png"
+    assert printable("Ziffer — 七.png") == "Ziffer — 七.png"
+
+
+def test_white_space_is_collapsed_and_the_rest_is_cut():
+    assert one_line("no\n  such   file\r\n") == "no such file"
+    line = one_line("x" * 5_000_000)
+    assert len(line) == MOST_CHARACTERS
+    assert line.endswith("x ...")
+
+
+@given(st.text())
+def test_any_text_is_one_printable_line(text):
+    line = one_line(text)
+    assert line.isprintable()
+    assert len(line) <= MOST_CHARACTERS
