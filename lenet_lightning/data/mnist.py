@@ -17,6 +17,7 @@ from lenet_lightning.data.variants import VariedDigits, VariedSampler
 from lenet_lightning.errors import UsageError
 
 TRAIN_SIZE = 60_000
+TEST_SIZE = 10_000
 EVAL_BATCH_SIZE = 1_000  # figures do not depend on it; 1,000 is quick and still small in memory
 
 ValidationSize = restricted_number_type(

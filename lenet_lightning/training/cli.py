@@ -1,8 +1,6 @@
 """fit, validate and test: LightningCLI, its gaps closed."""
 
 import contextlib
-import copy
-import csv
 import json
 import logging
 import os
@@ -23,12 +21,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data.mnist import MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import weights
-from lenet_lightning.training import hooks, process, resume, runs
+from lenet_lightning.data.mnist import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
+from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.training import hooks, process, recorded, results, resume, runs, world
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
+from lenet_lightning.training.metrics_csv import MetricsCSV
 from lenet_lightning.training.progress import EpochLines
 from lenet_lightning.training.tracking import CHECKPOINT_KEY, RunId, WandbLogger
 
@@ -61,12 +59,12 @@ class CLI(LightningCLI):
     """The command line of DigitClassifier and MNISTDataModule."""
 
     def __init__(self, args: list[str]) -> None:
-        self._args = args
+        args = _config_first(args)
         strict = {"prog": "lenet_lightning", "allow_abbrev": False}
         usage = "lenet_lightning {} [--config FILE.yaml] [--NAME=VALUE ...]"
         commands = {name: {"allow_abbrev": False, "usage": usage.format(name)} for name in self.subcommands()}
         self.run: Path | None = None
-        self.first = rank_zero_only.rank == 0  # of several processes, the one that writes and speaks
+        self.first = rank_zero_only.rank == 0  # of several processes, the one that writes and prints
         try:
             super().__init__(
                 DigitClassifier,
@@ -94,7 +92,7 @@ class CLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Name the commands, and those arguments of Trainer's methods that are not the user's to give."""
+        """Name the commands, and those arguments of Trainer's methods that are not the user's to pass."""
         ours = {
             "model",
             "datamodule",
@@ -112,7 +110,7 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
-            help="a checkpoint: best or last, of the newest run that has one, or a file; fit goes on from it",
+            help="a checkpoint: best or last, of the newest run that has one, or a file; fit resumes from it",
         )
         parser.add_argument(
             "--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed"
@@ -120,28 +118,39 @@ class CLI(LightningCLI):
         parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
-        """Parse, with the run's own config when a checkpoint of a run is asked for, else with default.yaml."""
+        """Parse; with the recorded settings when a checkpoint of a run is asked for, else with default.yaml."""
         self.config = parser.parse_args(args)
         config = self.config[self.config.subcommand]
-        wanted = config.ckpt_path or (None if self.config.subcommand == "fit" else "kept")
+        fit = self.config.subcommand == "fit"
+        wanted = config.ckpt_path or (None if fit else "kept")
         self.checkpoint = runs.find(Path(config.trainer.default_root_dir), wanted) if wanted else None
-        if not config.config:
-            beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
-            chosen = beside if beside and beside.exists() else DEFAULT_CONFIG
-            if chosen.exists():
-                self.config = parser.parse_args([args[0], "--config", str(chosen), *args[1:]])
+        if config.config:
+            return
+        beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
+        if self.checkpoint and not fit:
+            settings = recorded.evaluation(runs.read_checkpoint(self.checkpoint))
+            settings["data"] |= recorded.data_root(beside)
+            chosen = [json.dumps(settings)]
+        elif beside and beside.exists():
+            chosen = [json.dumps(recorded.settings(beside))]
+        else:
+            chosen = [str(DEFAULT_CONFIG)] if DEFAULT_CONFIG.exists() else []
+        for each in chosen:
+            self.config = parser.parse_args([args[0], "--config", each, *args[1:]])
 
     def _parse_ckpt_path(self) -> None:
         """Leave Lightning's way out: it lets a checkpoint's hyper-parameters override the command line in silence."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot be, and make the run's folder."""
+        """Refuse invalid settings, and make the run's folder."""
         config = self.config[self.subcommand]
         trainer = config.trainer
-        _check(trainer)
+        _check_devices(trainer)
+        if self.subcommand == "fit":
+            _check_end(trainer)
         self.validated = bool(config.data.val_size and trainer.limit_val_batches != 0)
         if self.subcommand == "validate" and not config.data.val_size:
-            raise UsageError("data.val_size is 0: this run kept no digits to validate on; `test` gives its test figure")
+            raise UsageError("data.val_size is 0: this run validates on no samples; `test` has its test accuracy")
         self.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
         self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
         if self.subcommand != "fit":
@@ -162,9 +171,10 @@ class CLI(LightningCLI):
                 runs.check_writable(run)
                 runs.clear_partial(run)
             except OSError as error:
-                raise RunError(f"{run}: must be writable to go on with this run, got: {error.strerror}") from error
+                raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
             return run
-        name = Path(str(config.config[-1])).stem if config.config else "fit"
+        passed = [path for path in config.config or () if path]
+        name = Path(str(passed[-1])).stem if passed else "fit"
         return runs.create(Path(config.trainer.default_root_dir), name)
 
     def instantiate_classes(self) -> None:
@@ -172,7 +182,8 @@ class CLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise UsageError(" ".join(str(error).split())) from error
+            raise UsageError(one_line(error)) from error
+        world.check(self.trainer.world_size)
         if not self.model.automatic_optimization:
             for name, only in (("world_size", 1), ("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
                 if (got := getattr(self.trainer, name)) != only:
@@ -200,55 +211,70 @@ class CLI(LightningCLI):
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         trainer = self.trainer
+        _check_steps(trainer, model, datamodule)
         trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        finished = None
+        lines, finished = [], False
         if self.checkpoint:
             # to know before the training that it fits
-            checkpoint = _load(model, self.checkpoint)
+            checkpoint = results.load(model, self.checkpoint)
             resume.check(checkpoint, self.checkpoint, self.recipe, trainer)
-            finished = resume.finished(checkpoint, trainer)
+            threads = resume.take_threads(checkpoint, trainer.global_rank)
+            lines = [threads] if threads else []
+            finished = self.run is not None and resume.is_finished(checkpoint, trainer)
+            if finished:
+                self.run = self.checkpoint.parent  # in all processes
+                model.training_seconds = checkpoint["training_seconds"]
+                lines.append(resume.finished_line(checkpoint))
             for tracker in trackers:
                 tracker.go_on(checkpoint.get(CHECKPOINT_KEY) if self.checkpoint.parent == self.run else None)
+        if finished and not self._missing():
+            if self.first:
+                print("\n".join([*lines, f"run          {self.run}"]), flush=True)
+            return
         datamodule.prepare_data()
         failed = True
         try:
-            if self.run and self.first:
+            if self.run and self.first and not finished:
                 with replacing(self.run / "config.yaml") as partial:
                     partial.write_text(self.config_text)
                 runs.point_latest(self.run)
                 print(_headline(model, trainer, self.run), flush=True)
-            if finished and self.first:
-                print(finished, flush=True)
+            if lines and self.first:
+                print("\n".join(lines), flush=True)
             for tracker in trackers:
-                tracker.log_hyperparams(
-                    yaml.safe_load(self.config_text) | {"made_with": self._facts() | circumstances()}
-                )
-            trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
+                # W&B would write the parser's kind of number as text
+                made_with = results.metadata(model, datamodule, int(self.config_init[self.subcommand].seed_everything))
+                tracker.log_hyperparams(yaml.safe_load(self.config_text) | {"made_with": made_with | circumstances()})
+            if finished:
+                datamodule.setup("fit")  # the pictures show training samples
+            else:
+                trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
             self.run = trainer.strategy.broadcast(self.run)
-            checkpoint = self.run / (runs.BEST if self.validated else runs.LAST) if self.run else None
-            kept = trainer.strategy.broadcast(bool(checkpoint) and checkpoint.exists())
-            lines = self._keep(checkpoint, trackers) if kept else ["not tested: no checkpoint was kept"]
+            kept = self.run / (runs.BEST if self.validated else runs.LAST) if self.run else None
+            there = trainer.strategy.broadcast(bool(kept) and kept.exists())
+            lines = self._keep(kept, trackers) if there else ["not tested: no checkpoint was kept"]
             failed = False
         except OSError as error:
             if not error.filename:
                 raise
+            there = self.run and (self.run / runs.LAST).exists()
             raise RunError(
                 f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; "
-                "make room, then: fit --ckpt_path last"
+                f"make room, then {'resume: fit --ckpt_path last' if there else 'train again'}"
             ) from error
         except RuntimeError as error:
             if "No working C++ compiler" in str(error):
                 raise UsageError(
-                    "model.compile: needs a C++ compiler (g++ or what CXX names), found none; install one, or say "
+                    "model.compile: needs a C++ compiler (g++ or what CXX names), found none; install one, or pass "
                     "--model.compile false"
                 ) from error
             if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
                 raise
             if not self.first:
-                raise SystemExit(1) from error  # the first process speaks
+                raise SystemExit(1) from error  # the first process prints
             raise RunError(
                 f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; "
-                "what was finished is kept, and goes on with: fit --ckpt_path last"
+                "finished epochs are kept; resume with: fit --ckpt_path last"
             ) from error
         finally:
             for tracker in trackers:
@@ -259,100 +285,58 @@ class CLI(LightningCLI):
             lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
 
-    def _keep(self, checkpoint: Path, trackers: list[WandbLogger]) -> list[str]:
-        """Test the best checkpoint, or the last; keep weights, results and pictures; give the lines to print."""
-        model, file = self.model, self.run / "weights.safetensors"
-        line, figures = "not tested   (trainer.limit_test_batches is 0)", {}
-        if self.trainer.limit_test_batches == 0:
-            _load(model, checkpoint)
+    def _missing(self) -> list[str]:
+        """Name the files that this finished run should have and has not."""
+        tested = self.trainer.limit_test_batches == 1.0
+        drawn = tested and self.config[self.subcommand].pictures
+        wanted = [results.WEIGHTS] + [results.RESULTS] * tested + [results.PICTURES] * drawn
+        return [name for name in wanted if not (self.run / name).exists()]
+
+    def _keep(self, kept: Path, trackers: list[WandbLogger]) -> list[str]:
+        """Test the checkpoint `kept`; write weights, results and pictures; return the lines to print."""
+        model, data, trainer = self.model, self.datamodule, self.trainer
+        line, metrics = "not tested   (trainer.limit_test_batches is 0)", {}
+        if trainer.limit_test_batches == 0:
+            results.load(model, kept)
         else:
-            line, figures = self._evaluate("test", checkpoint)
-        if not self.first:
-            return []
-        facts = self._facts() | figures
-        weights.write(model.trained_network.state_dict(), facts, file)
-        if not figures:
-            return [line]
-        results = facts | self._training_facts(checkpoint) | circumstances()
-        with replacing(self.run / "results.json") as partial:
-            partial.write_text(json.dumps(results, indent=2) + "\n")
-        pictures = self._draw() if self.config[self.subcommand].pictures else []
-        probability, read = model.test_logits.softmax(1).max(1)
-        for tracker in trackers:
-            tracker.log_pictures(pictures)
-            images, labels = self.datamodule.test.images.squeeze(1).numpy(), model.test_labels.tolist()
-            tracker.log_errors(images, labels, read.tolist(), probability.tolist())
-            tracker.log_files([checkpoint, file], facts)
+            line, metrics = results.evaluate(trainer, model, data, "test", kept)
+        if not self.validated:
+            line += " (nothing was validated, so there is no best)" if metrics else ""
+        if self.first:
+            results.keep(self.run, kept, model, data, metrics, trainer.loggers)
+            if metrics and self.config[self.subcommand].pictures:
+                pictures = results.draw(self.run, model, data)
+                for tracker in trackers:
+                    tracker.log_pictures(pictures)
         return [line]
 
-    def _draw(self) -> list[Path]:
-        from lenet_lightning.training import pictures  # matplotlib: half a second that other commands need not wait
-
-        data, model = self.datamodule, self.model
-        rows = self.run / "metrics.csv"
-        originals = data.originals.images[:10].float() / 255
-        generator = torch.Generator().manual_seed(0)
-        evidence = pictures.Evidence(
-            rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],
-            network=copy.deepcopy(model.trained_network).cpu(),
-            images=data.test.images,
-            normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,
-            labels=model.test_labels,
-            logits=model.test_logits,
-            originals=originals,
-            distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
-        )
-        return pictures.draw(evidence, self.run / "pictures")
-
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
-        """Print the figures of a checkpoint on the validation digits."""
-        self._print_figures("validate")
-
-    def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
-        """Print the figures of a checkpoint on the 10,000 test digits."""
-        self._print_figures("test")
-
-    def _print_figures(self, command: str) -> None:
-        line, _ = self._evaluate(command, self.checkpoint)
+        """Print the metrics of a checkpoint on the validation samples."""
+        line, _ = results.evaluate(self.trainer, model, datamodule, "validate", self.checkpoint)
         if self.first:
             print(line)
 
-    def _evaluate(self, command: str, checkpoint: Path) -> tuple[str, dict[str, float]]:
-        """Give the line to print and, if every digit was counted, the figures."""
-        stage = {"validate": "val", "test": "test"}[command]
-        _load(self.model, checkpoint)
-        getattr(self.trainer, command)(self.model, datamodule=self.datamodule, verbose=False)
-        digits = len(getattr(self.datamodule, stage))
-        batches = getattr(self.trainer, f"num_{stage}_batches")
-        loader = getattr(self.datamodule, f"{stage}_dataloader")()
-        name = {"val": "validation", "test": "test"}[stage]
-        figures = {
-            name: value.item() for name, value in self.trainer.callback_metrics.items() if name.startswith(f"{stage}/")
-        }
-        acc, loss = figures[f"{stage}/acc"], figures[f"{stage}/loss"]
-        if batches != [len(loader)]:
-            return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
-        counted = f"{round(acc * digits):,} of {digits:,}"
-        why = "" if self.validated or command == "validate" else " (nothing was validated, so there is no best)"
-        return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {checkpoint}{why}", figures
-
-    def _facts(self) -> dict[str, Any]:
-        """Give what is true of the weights wherever and whenever they were made."""
-        data = self.datamodule
-        facts = weights.facts_of(self.model.hparams.network, data.mean, data.std)
-        return facts | {
-            "seed": int(self.config[self.subcommand].seed_everything)
-        }  # W&B writes the parser's kind as text
-
-    def _training_facts(self, checkpoint: Path) -> dict[str, Any]:
-        kept = "best_epoch" if self.validated else "last_epoch"
-        return {
-            kept: runs.read_checkpoint(checkpoint)["epoch"] + 1,
-            "epochs": self.trainer.current_epoch,
-            "train_seconds": round(self.model.training_seconds, 2),
-            "processes": self.trainer.world_size,
-            "device": str(self.trainer.strategy.root_device),
-        }
+    def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
+        """Print the metrics of a checkpoint on the 10,000 test samples, and keep them if its run has none."""
+        line, metrics = results.evaluate(self.trainer, model, datamodule, "test", self.checkpoint)
+        if not self.first:
+            return
+        print(line)
+        run = self.checkpoint.parent
+        judged = runs.BEST if (run / runs.BEST).exists() else runs.LAST
+        if not metrics or self.checkpoint.name != judged or (run / results.RESULTS).exists():
+            return
+        checkpoint = runs.read_checkpoint(self.checkpoint)
+        if resume.RECIPE not in checkpoint or not (run / "config.yaml").exists():
+            return
+        loggers: list[Any] = [MetricsCSV(str(run))] if (run / "metrics.csv").exists() else []
+        if run_id := checkpoint.get(CHECKPOINT_KEY):
+            loggers.append(WandbLogger(str(run)))
+            loggers[-1].go_on(run_id)
+        results.keep(run, self.checkpoint, model, datamodule, metrics, loggers)
+        print(f"kept in      {run / results.RESULTS}")
+        for tracker in loggers[1:]:
+            tracker.close(failed=False)
 
 
 class _OneSignalHandler(Callback):
@@ -401,10 +385,20 @@ def _listed(setting: Any) -> list[Any]:
     return list(setting) if isinstance(setting, list | tuple) else [setting] if setting else []
 
 
-def _check(trainer: Any) -> None:
-    epochs, devices, cores = trainer.max_epochs, str(trainer.devices), os.cpu_count() or 1
-    if epochs is not None and epochs < 1:
+def _check_end(trainer: Any) -> None:
+    epochs = trainer.max_epochs
+    ends_otherwise = trainer.max_steps > 0 or trainer.max_time or trainer.fast_dev_run
+    if (epochs is None or epochs == -1) and not ends_otherwise:
+        raise UsageError(
+            f"trainer.max_epochs must be 1 or more, got {epochs}: nothing else ends this run; pass a number, or "
+            "trainer.max_steps or trainer.max_time"
+        )
+    if epochs is not None and epochs != -1 and epochs < 1:
         raise UsageError(f"trainer.max_epochs must be 1 or more, got {epochs}")
+
+
+def _check_devices(trainer: Any) -> None:
+    devices, cores = str(trainer.devices), os.cpu_count() or 1
     if trainer.accelerator in ("gpu", "cuda", "mps") and not torch.accelerator.is_available():
         raise UsageError(
             f"trainer.accelerator must be one this machine has, got {trainer.accelerator}; use cpu or auto"
@@ -415,14 +409,35 @@ def _check(trainer: Any) -> None:
         raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
 
 
-def _load(model: DigitClassifier, path: Path) -> dict[str, Any]:
-    checkpoint = runs.read_checkpoint(path)
-    try:
-        model.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: does not fit this network and config: {reason}") from error
-    return checkpoint
+def _check_steps(trainer: Trainer, model: DigitClassifier, data: MNISTDataModule) -> None:
+    """Refuse what Lightning would find out at the first step, when the run's folder and its W&B run are there."""
+    if trainer.gradient_clip_val and "mixed" in str(trainer.precision):
+        optimizer = model.optimizer(model.network.parameters())
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise UsageError(
+                f"trainer.gradient_clip_val must be null with a fused optimizer in {trainer.precision}, got "
+                f"{trainer.gradient_clip_val}; pass --model.optimizer.fused false"
+            )
+    samples = {"train": TRAIN_SIZE - data.val_size, "val": data.val_size, "test": TEST_SIZE}
+    for stage, count in samples.items():
+        limit = getattr(trainer, f"limit_{stage}_batches")
+        batches = -(-count // trainer.world_size // (data.batch_size if stage == "train" else EVAL_BATCH_SIZE))
+        if isinstance(limit, float) and batches and 0 < limit * batches < 1:
+            raise UsageError(
+                f"trainer.limit_{stage}_batches must be 1 or more batches, got {limit:g} of {batches} batches; pass a "
+                "larger fraction or a number of batches"
+            )
+
+
+def _config_first(args: list[str]) -> list[str]:
+    """Return the arguments with the configs before all flags, so that a flag is never overridden by one."""
+    configs, others, rest = [], [], iter(args[1:])
+    for arg in rest:
+        if arg in ("--config", "-c"):
+            configs += [arg, *([value] if (value := next(rest, None)) is not None else [])]
+        else:
+            (configs if arg.startswith("--config=") else others).append(arg)
+    return [*args[:1], *configs, *others]
 
 
 def _headline(model: DigitClassifier, trainer: Trainer, run: Path) -> str:

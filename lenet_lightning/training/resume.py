@@ -1,5 +1,6 @@
 """Exact resume: a run that was interrupted ends bit for bit as if it had not been."""
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,70 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, one_line
 
-RECIPE, RANDOM = "recipe", "random"
+RECIPE, RANDOM, DEVICE = "recipe", "random", "device"
 
-# where the data lie is no part of what is trained
+# where the data are is no part of what is trained
 PLACES = ("data.root", "data.mirrors")
 
 # what the number of steps follows from, which a one-cycle schedule is made for
-LENGTH = ("max_epochs", "max_steps", "limit_train_batches", "overfit_batches", "accumulate_grad_batches")
+LENGTH = ("max_epochs", "max_steps")
+
+# what else of the trainer the weights, or the choice of the best ones, depend on
+STEADY = (
+    "limit_train_batches",
+    "overfit_batches",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "precision",
+    "limit_val_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "reload_dataloaders_every_n_epochs",
+    "sync_batchnorm",
+    "deterministic",
+    "benchmark",
+)
+# the same as leaving them out
+USUAL = {
+    "limit_train_batches": 1.0,
+    "limit_val_batches": 1.0,
+    "val_check_interval": 1.0,
+    "gradient_clip_val": 0.0,
+    "gradient_clip_algorithm": "norm",
+    "precision": "32-true",
+    "deterministic": False,
+    "benchmark": False,
+}
+
+# these change neither weights nor which of them are kept
+PASSIVE = (
+    "DeviceStatsMonitor",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "RichModelSummary",
+    "RichProgressBar",
+    "TQDMProgressBar",
+    "ThroughputMonitor",
+)
 
 
 def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Give what must stay as it is from a run's first epoch to its last: dotted names of `config` and plain values."""
+    """Return what must stay equal from a run's first epoch to its last: dotted names of `config` and plain values."""
+    trainer = config["trainer"]
     fixed = {part: config[part] for part in ("seed_everything", "model", "data")}
+    fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
+    fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
     if config["model"]["schedule"] == "onecycle":
-        fixed["trainer"] = {name: config["trainer"][name] for name in LENGTH}
+        fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
+    callbacks = trainer["callbacks"] or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    active = [each for each in callbacks if each["class_path"].rsplit(".", 1)[-1] not in PASSIVE]
+    # as text: a value to compare, not settings to take apart
+    fixed["trainer"]["callbacks"] = json.dumps(active, sort_keys=True)
     return {name: value for name, value in _flat(fixed) if name not in PLACES}
 
 
@@ -42,12 +91,12 @@ class ExactResume(Callback):
         self._states: list[dict[str, Any]] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the recipe, and the states of each process."""
-        states: list[Any] = [_random_state()]
+        """Add the recipe, the kind of device, and the states of each process."""
+        states: list[Any] = [_random_state() | {"threads": torch.get_num_threads()}]
         if trainer.world_size > 1:
             (mine,), states = states, [None] * trainer.world_size
             torch.distributed.all_gather_object(states, mine)
-        checkpoint[RECIPE], checkpoint[RANDOM] = self._recipe, states
+        checkpoint |= {RECIPE: self._recipe, RANDOM: states, DEVICE: trainer.strategy.root_device.type}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the states."""
@@ -60,61 +109,104 @@ class ExactResume(Callback):
 
 
 def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], trainer: Trainer) -> None:
-    """Refuse to go on from a checkpoint where that could not be exact.
+    """Refuse to resume from a checkpoint where that could not be exact.
 
     Args:
         checkpoint: what `path` holds.
         path: its file, to be named.
-        recipe: of the run that is to go on.
+        recipe: of the run that is to be resumed.
         trainer: that is to train it.
 
     Raises:
-        RunError: the checkpoint has no training state.
-        UsageError: it was written within an epoch; the run is to go on with another recipe, with other processes, up
-            to an epoch that is behind it, or with trainer.max_steps.
+        RunError: the checkpoint has no training state, or a damaged one.
+        UsageError: it was written within an epoch; the run is to be resumed with another recipe, other processes,
+            another kind of device, up to an epoch that is behind it, or with trainer.max_steps.
     """
     if missing := {"loops", "optimizer_states", "lr_schedulers", RECIPE, RANDOM} - checkpoint.keys():
         raise RunError(
-            f"{path}: cannot be gone on from, it has no {', '.join(sorted(missing))}; name a last.ckpt of `fit`"
+            f"{path}: cannot be resumed from, it has no {', '.join(sorted(missing))}; pass a last.ckpt of `fit`"
         )
-    if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+    before, states = checkpoint[RECIPE], checkpoint[RANDOM]
+    try:
+        whole = bool(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+        damaged = not (isinstance(before, dict) and states and all(each["torch"] is not None for each in states))
+    except (TypeError, KeyError, IndexError):
+        damaged = True
+    if damaged:
+        raise RunError(f"{path}: its training state is damaged; pass another last.ckpt of `fit`")
+    if not whole:
         raise UsageError(
-            f"{path}: its last epoch was cut short (trainer.max_steps or max_time), and only whole epochs can be gone "
-            "on from; train again with trainer.max_epochs alone"
+            f"{path}: its last epoch was cut short (trainer.max_steps or max_time), and only whole epochs can "
+            "be resumed from; train again with trainer.max_epochs alone"
         )
     if trainer.max_steps != -1:
         raise UsageError(
-            f"trainer.max_steps must be left out to go on from {path}, got {trainer.max_steps}: a run goes on by whole "
-            "epochs; say trainer.max_epochs"
+            f"trainer.max_steps must be left out to resume from {path}, got {trainer.max_steps}: a run is resumed by "
+            "whole epochs; pass trainer.max_epochs"
         )
-    before = checkpoint[RECIPE]
-    changed = [name for name in sorted({*before, *recipe}) if before.get(name) != recipe.get(name)]
+    changed = [name for name in sorted({*before, *recipe}) if _differs(name, before, recipe)]
     if changed:
-        values = ", ".join(f"{name} must be {before.get(name)}, got {recipe.get(name)}" for name in changed[:3])
+        values = ", ".join(
+            f"{one_line(name, 80)} must be {one_line(before.get(name), 80)}, got {one_line(recipe.get(name), 80)}"
+            for name in changed[:3]
+        )
+        fixed = "trainer.max_epochs" in before and any(name.removeprefix("trainer.") in LENGTH for name in changed)
         reason = (
             "a one-cycle schedule can be neither lengthened nor shortened"
-            if any(name.startswith("trainer.") for name in changed)
+            if fixed
             else "a run ends with what it began with"
         )
-        raise UsageError(f"{values} to go on from {path}: {reason}; leave --ckpt_path out to train from the start")
-    if len(checkpoint[RANDOM]) != trainer.world_size:
+        raise UsageError(f"{values} to resume from {path}: {reason}; leave --ckpt_path out to train from the start")
+    if len(states) != trainer.world_size:
         raise UsageError(
-            f"trainer.devices x num_nodes must be {len(checkpoint[RANDOM])} to go on from {path}, "
+            f"trainer.devices x num_nodes must be {len(states)} to resume from {path}, "
             f"got {trainer.world_size}: a run ends with as many processes as it began with"
+        )
+    device = trainer.strategy.root_device.type
+    if checkpoint.get(DEVICE, device) != device:
+        raise UsageError(
+            f"trainer.accelerator must be {one_line(checkpoint[DEVICE], 20)} to resume from {path}, got {device}: "
+            f"others round differently; leave --ckpt_path out to train from the start"
         )
     done = checkpoint["epoch"] + 1
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs < done:
-        raise UsageError(f"trainer.max_epochs must be {done} or more to go on from {path}, got {trainer.max_epochs}")
+        raise UsageError(f"trainer.max_epochs must be {done} or more to resume from {path}, got {trainer.max_epochs}")
 
 
-def finished(checkpoint: dict[str, Any], trainer: Trainer) -> str | None:
-    """Give the line that says that nothing is left to train, and how to go on; None if something is."""
-    done = checkpoint["epoch"] + 1
-    if trainer.max_epochs != done:
+def take_threads(checkpoint: dict[str, Any], rank: int) -> str | None:
+    """Use as many threads as the run began with, as they change how sums round; return a line if that is a change.
+
+    Raises:
+        RunError: the checkpoint has no sane number.
+    """
+    threads = checkpoint[RANDOM][rank].get("threads", torch.get_num_threads())
+    if type(threads) is not int or not 1 <= threads <= 1024:
+        raise RunError(f"threads must be a number from 1 to 1,024 in a checkpoint, got {one_line(threads, 40)}")
+    here = torch.get_num_threads()
+    if threads == here:
         return None
+    torch.set_num_threads(threads)
+    return f"threads      {threads}, with which this run began (this process would take {here})"
+
+
+def is_finished(checkpoint: dict[str, Any], trainer: Trainer) -> bool:
+    """Return whether no epoch is left to train."""
+    return trainer.max_epochs == checkpoint["epoch"] + 1
+
+
+def finished_line(checkpoint: dict[str, Any]) -> str:
+    """Return the line that says that all epochs are trained, and how to train more."""
+    done = checkpoint["epoch"] + 1
     onecycle = "trainer.max_epochs" in checkpoint[RECIPE]
-    how = "a one-cycle schedule cannot be lengthened" if onecycle else f"to go on: --trainer.max_epochs {2 * done}"
+    how = "a one-cycle schedule cannot be lengthened" if onecycle else f"for more: --trainer.max_epochs {2 * done}"
     return f"finished     all {done} epochs are trained; {how}"
+
+
+def _differs(name: str, before: dict[str, Any], recipe: dict[str, Any]) -> bool:
+    if name.startswith("trainer.") and before.get(name) is None:
+        return False  # a checkpoint of an earlier version, which did not note it
+    # 1 batch is not 1.0 of them
+    return repr(before.get(name)) != repr(recipe.get(name))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

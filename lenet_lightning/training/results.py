@@ -1,0 +1,131 @@
+"""The final test of a run, and the files that it leaves: weights, results, pictures."""
+
+import copy
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
+
+from lenet_lightning.atomic import replacing
+from lenet_lightning.data.mnist import MNISTDataModule
+from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.inference import weights
+from lenet_lightning.training import resume, runs
+from lenet_lightning.training.circumstances import circumstances
+from lenet_lightning.training.classifier import DigitClassifier
+from lenet_lightning.training.tracking import WandbLogger
+
+RESULTS, WEIGHTS, PICTURES = "results.json", "weights.safetensors", "pictures"
+NAMES = {"validate": ("val", "validation"), "test": ("test", "test")}
+
+
+def load(model: DigitClassifier, path: Path) -> dict[str, Any]:
+    """Load the weights of a checkpoint into `model`, and return the checkpoint.
+
+    Raises:
+        RunError: it is damaged, or does not fit.
+    """
+    checkpoint = runs.read_checkpoint(path)
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise RunError(f"{path}: does not fit this network and config: {one_line(error)}") from error
+    return checkpoint
+
+
+def evaluate(
+    trainer: Trainer, model: DigitClassifier, data: MNISTDataModule, command: str, path: Path
+) -> tuple[str, dict[str, float]]:
+    """Validate or test a checkpoint; return the line to print and, if every sample was counted, the metrics.
+
+    Raises:
+        UsageError: no batch is to be evaluated.
+        RunError: the checkpoint is damaged, or does not fit.
+    """
+    stage, name = NAMES[command]
+    if getattr(trainer, f"limit_{stage}_batches") == 0:
+        raise UsageError(f"trainer.limit_{stage}_batches must be above 0 to {command}, got 0; leave it out for all")
+    load(model, path)
+    loggers, trainer.loggers = trainer.loggers, []  # `keep` logs what was counted whole, beside the right epoch
+    getattr(trainer, command)(model, datamodule=data, verbose=False)
+    trainer.loggers = loggers
+    samples, batches = len(getattr(data, stage)), getattr(trainer, f"num_{stage}_batches")
+    loader = getattr(data, f"{stage}_dataloader")()
+    metrics = {each: value.item() for each, value in trainer.callback_metrics.items() if each.startswith(f"{stage}/")}
+    acc, loss = metrics[f"{stage}/acc"], metrics[f"{stage}/loss"]
+    if batches != [len(loader)]:
+        return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
+    counted = f"{round(acc * samples):,} of {samples:,}"
+    return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {path}", metrics
+
+
+def metadata(model: DigitClassifier, data: MNISTDataModule, seed: int) -> dict[str, Any]:
+    """Return what is true of the weights wherever and whenever they were trained."""
+    return weights.facts_of(model.hparams.network, data.mean, data.std) | {"seed": seed}
+
+
+def keep(
+    run: Path,
+    kept: Path,
+    model: DigitClassifier,
+    data: MNISTDataModule,
+    metrics: dict[str, float],
+    loggers: list[Logger],
+) -> None:
+    """Write the weights of the checkpoint `kept`, which `model` holds, and with test metrics the results, once.
+
+    Raises:
+        OSError: the run's folder cannot be written to, or is full; older files are intact.
+    """
+    checkpoint, last = runs.read_checkpoint(kept), run / runs.LAST
+    ended = runs.read_checkpoint(last) if last.exists() else checkpoint
+    facts = metadata(model, data, int(ended[resume.RECIPE]["seed_everything"])) | metrics
+    weights.write(model.trained_network.state_dict(), facts, run / WEIGHTS)
+    if not metrics:
+        return
+    epochs = ended["epoch"] + 1
+    results = facts | {
+        f"{kept.stem}_epoch": checkpoint["epoch"] + 1,
+        "epochs": epochs,
+        "train_seconds": round(ended["training_seconds"], 2),
+        "processes": len(ended[resume.RANDOM]),
+        "device": ended.get(resume.DEVICE, "cpu"),
+    }
+    for logger in loggers:
+        logger.log_metrics(metrics | {"epoch": epochs}, ended["global_step"] - 1)
+    with replacing(run / RESULTS) as partial:
+        partial.write_text(json.dumps(results | circumstances(), indent=2) + "\n")
+    probability, predicted = model.test_logits.softmax(1).max(1)
+    for tracker in loggers:
+        if isinstance(tracker, WandbLogger):
+            images, labels = data.test.images.squeeze(1).numpy(), model.test_labels.tolist()
+            tracker.log_errors(images, labels, predicted.tolist(), probability.tolist())
+            tracker.log_files([kept, run / WEIGHTS], facts)
+
+
+def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]:
+    """Draw the pictures of a run that was tested; return their paths.
+
+    Raises:
+        OSError: the run's folder cannot be written to, or is full.
+    """
+    from lenet_lightning.training import pictures  # matplotlib: half a second that other commands need not wait
+
+    rows = run / "metrics.csv"
+    originals = data.originals.images[:10].float() / 255
+    generator = torch.Generator().manual_seed(0)
+    evidence = pictures.Evidence(
+        rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],
+        network=copy.deepcopy(model.trained_network).cpu(),
+        images=data.test.images,
+        normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,
+        labels=model.test_labels,
+        logits=model.test_logits,
+        originals=originals,
+        distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
+    )
+    return pictures.draw(evidence, run / PICTURES)
