@@ -41,7 +41,8 @@ def settings(path: Path) -> dict[str, Any]:
     tree = _read(path)
     for section in ("trainer", "model", "data"):
         if not isinstance(tree.get(section, {}), dict):
-            raise RunError(f"{path}: {section} must be a mapping, got {one_line(tree[section], 60)!r}")
+            got = one_line(tree[section], 60)
+            raise RunError(f"{path}: {section} must be a mapping, got {got!r}; pass another one with --config")
     return {name: _plain(value, name, path) for name, value in tree.items() if name not in DROPPED}
 
 

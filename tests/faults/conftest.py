@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,12 @@ from tests.training.conftest import SITECUSTOMIZE, command, on_fakes, process, q
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 90  # for any one process; most take two seconds
 
-# 6 steps an epoch with everything that could be lost on: augmentation, momentum, schedule, average, global random state
+# 6 steps an epoch with everything that could be lost on: augmentation, momentum, schedule, average; and, by what `_run`
+# sets up, gradients that are noisy by the global random state
 SHORT = (
     "--trainer.max_epochs=3",
     "--trainer.limit_train_batches=6",
     "--trainer.limit_test_batches=0",
-    "--trainer.callbacks=tests.faults.noise.Noise",
     "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
     "--data.val_size=1000",
     "--data.batch_size=32",
@@ -38,16 +37,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker("faults")
 
 
-def _run(folder, args, fault):
+def _run(folder, args, fault, noise=True):
     """In the new process: the command line, its output in files, after what `fault` names is set up."""
+    from tests.faults import injected
+
     os.setsid()  # so that a test can end it with all that it started
     os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout.reconfigure(line_buffering=True)
+    if noise:
+        injected.noise()
     if fault:
         name, *arguments = fault
-        getattr(import_module("tests.faults.injected"), name)(*arguments)
+        getattr(injected, name)(*arguments)
     code = main(list(args))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -105,13 +108,13 @@ def start(server, fake_mnist_root):
     """Start `python -m lenet_lightning ARGS` in `folder`, in a process of its own."""
     begun = []
 
-    def begin(folder, *args, fault=None):
+    def begin(folder, *args, fault=None, noise=True):
         folder.mkdir(exist_ok=True, parents=True)
         if not (folder / "data").exists():
             (folder / "data").symlink_to(fake_mnist_root)
         for name in ("out", "err"):
             (folder / name).unlink(missing_ok=True)
-        begun.append(Running(folder, server.Process(target=_run, args=(folder, args, fault))))
+        begun.append(Running(folder, server.Process(target=_run, args=(folder, args, fault, noise))))
         begun[-1].process.start()
         return begun[-1]
 

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 
 from lenet_lightning import atomic
 from lenet_lightning.data.mnist import ResidentDigits
+from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.tracking import WandbLogger
+from tests.faults.noise import Noise
+
+
+def noise():
+    """Make each gradient noisy by what is drawn from the global random generators, as dropout would."""
+    DigitClassifier.on_after_backward = lambda module: Noise().on_after_backward(None, module)
 
 
 def kill_at_batch(number):

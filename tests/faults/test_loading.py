@@ -137,6 +137,18 @@ REFUSED = [
     ("constant", "--trainer.max_steps=99", "trainer.max_steps must be left out"),
     ("onecycle", "--trainer.max_epochs=4", "a one-cycle schedule can be neither lengthened nor shortened"),
     ("onecycle", "--trainer.limit_train_batches=7", "trainer.limit_train_batches must be 6, got 7"),
+    ("constant", "--trainer.precision=bf16-mixed", "trainer.precision must be 32-true, got bf16-mixed"),
+    ("constant", "--trainer.gradient_clip_val=0.1", "trainer.gradient_clip_val must be 0.0, got 0.1"),
+    ("constant", "--trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches must be 1, got 2"),
+    ("constant", "--trainer.limit_train_batches=7", "trainer.limit_train_batches must be 6, got 7"),
+    ("constant", "--trainer.limit_train_batches=1.0", "trainer.limit_train_batches must be 6, got 1.0"),
+    ("constant", "--trainer.limit_val_batches=1", "trainer.limit_val_batches must be 1.0, got 1"),
+    ("constant", "--trainer.overfit_batches=2", "trainer.overfit_batches must be 0.0, got 2"),
+    ("constant", "--trainer.check_val_every_n_epoch=2", "trainer.check_val_every_n_epoch must be 1, got 2"),
+    ("constant", "--trainer.deterministic=true", "trainer.deterministic must be False, got True"),
+    ("constant", "--trainer.callbacks=Timer", "trainer.callbacks must be []"),
+    ("constant", "--model.optimizer.fused=false", "model.optimizer.init_args.fused must be True, got False"),
+    ("constant", "--model.compile=true", "model.compile must be False, got True"),
     ("onecycle", "--model.warmup=0.5", "model.warmup must be 0.2, got 0.5"),
     ("onecycle", "--trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches must be 1, got 2"),
 ]
@@ -167,7 +179,7 @@ def test_14_an_epoch_cut_short_is_not_gone_on_from(start, tmp_path):
     assert start(tmp_path, "fit", *SHORT, *cut).wait()[0] == 0
     code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_steps=-1").wait()
     assert code == 2
-    assert "only whole epochs can be gone on from" in err
+    assert "only whole epochs can be resumed from" in err
 
 
 def test_14_flags_that_do_not_contradict_are_honoured(start, reference, tmp_path):

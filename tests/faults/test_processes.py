@@ -107,10 +107,11 @@ def test_02_resume_is_exact_in_two_processes_however_started(on_fakes, tmp_path)
     code, out, _ = run(on_fakes, folders[1], *TWO, *short, "--trainer.max_epochs=1", launcher=torchrun)
     assert code == 0
     assert sum(line.startswith("epoch") for line in out.splitlines()) == 1
-    code, _, err = run(on_fakes, folders[1], "fit", "--ckpt_path=last", "--trainer.max_epochs=2")
+    config = f"--config={the_run(folders[1])}/config.yaml"  # it names a callback of these tests
+    code, _, err = run(on_fakes, folders[1], "fit", config, "--ckpt_path=last", "--trainer.max_epochs=2")
     assert (code, err) == (0, "")
     assert_equal_runs(*map(the_run, reversed(folders)))
-    code, _, err = run(on_fakes, folders[1], "fit", "--ckpt_path=last", "--trainer.devices=1")
+    code, _, err = run(on_fakes, folders[1], "fit", config, "--ckpt_path=last", "--trainer.devices=1")
     assert code == 2
     assert "a run ends with as many processes as it began with" in err
 
