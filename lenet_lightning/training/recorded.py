@@ -14,6 +14,7 @@ import yaml
 from lenet_lightning.errors import RunError, UsageError, one_line
 
 MOST_BYTES = 100_000
+MOST_DEPTH = 20
 
 # one name below these, so that nothing but them is imported; no logger that talks to an address of the file's choosing
 TRUSTED = re.compile(
@@ -81,13 +82,16 @@ def _read(path: Path) -> dict[str, Any]:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        # a few lines of aliases stand for billions of values
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it has aliases")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            # a few lines of aliases stand for billions of values, and nesting takes time by its square
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
+                raise ValueError("it has aliases or is nested too deeply")
         tree = yaml.safe_load(text)
         if not isinstance(tree, dict):
             raise ValueError("it holds no settings")
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(
             f"{path}: must be the config of a run, is damaged: {one_line(error)}; pass another one with --config"
         ) from error
