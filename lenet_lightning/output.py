@@ -54,7 +54,7 @@ def discard(stream: Any) -> None:
 
 @contextmanager
 def robust(lasting: bool) -> Iterator[None]:
-    """Escape what an encoding lacks, open what is closed, and let stderr outlive its reader; stdout too if `lasting`."""
+    """Escape what an encoding lacks, open what is closed, let stderr (stdout too if `lasting`) outlive its reader."""
     before = sys.stdout, sys.stderr
     for descriptor in range(3):
         _open(descriptor)

@@ -30,7 +30,7 @@ class Launcher(Protocol):
         """Send a signal to each process that still runs."""
 
 
-class Stopped(SystemExit):  # noqa: N818
+class Stopped(SystemExit):
     """A signal asked the process to end: raised in the main thread."""
 
     def __init__(self, number: int) -> None:
@@ -46,19 +46,21 @@ _handlers: dict[int, signal.Handlers | object] = {}
 def ending() -> Iterator[None]:
     """Raise Stopped on SIGINT, SIGTERM and SIGHUP; end the process at the second, or GRACE_S after the first.
 
-    A thread sees to the latter: the interpreter's C handler wakes it even while the main thread hangs in C code, where
-    no Python handler runs. Signals that the process inherited as ignored (nohup, a shell's background jobs) stay
-    ignored. A process started by another one of the same training ignores all three, and ends with that one.
+    A thread ends it: the interpreter's C handler wakes that thread even while the main thread hangs in C code, where no
+    Python handler runs. A signal that was inherited as ignored (nohup, a shell's background jobs) stays so.
+
+    Of several processes, those that the first one started leave the terminal's signals to it, and end with it.
     """
     parent = os.getppid()
     follows = os.environ.get(_FIRST) == str(parent)
     before = {number: signal.getsignal(number) for number in NUMBERS}
-    respected = [number for number in NUMBERS if before[number] != signal.SIG_IGN]
-    _handlers.update(dict.fromkeys(respected, signal.SIG_IGN if follows else _stop))
+    for number in NUMBERS:
+        if before[number] != signal.SIG_IGN:
+            _handlers[number] = signal.SIG_IGN if follows and number != signal.SIGTERM else _stop
     awaited, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     wakeup_before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(awaited, parent if follows else None), daemon=True).start()
+    threading.Thread(target=_watch, args=(awaited, parent, follows), daemon=True).start()
     os.environ[_FIRST] = str(os.getpid())
     reclaim()
     try:
@@ -67,8 +69,8 @@ def ending() -> Iterator[None]:
         _end_others()
         if isinstance(error, Stopped):
             wakeup.detach()  # what is left to do, at the interpreter's end too, must not hang either
-            raise
-        _restore(before, wakeup_before, wakeup)
+        else:
+            _restore(before, wakeup_before, wakeup)
         raise
     _restore(before, wakeup_before, wakeup)
 
@@ -99,9 +101,13 @@ def _restore(before: dict[int, object], wakeup_before: int, wakeup: socket.socke
     del os.environ[_FIRST]
 
 
-def _watch(awaited: socket.socket, parent: int | None) -> None:
-    code, first, deadline = 1, math.inf, math.inf
-    while (now := time.monotonic()) < deadline and parent in (None, os.getppid()):
+def _watch(awaited: socket.socket, parent: int, follows: bool) -> None:
+    launched = follows or "TORCHELASTIC_RUN_ID" in os.environ  # torchrun's
+    code, first, deadline = 0, math.inf, math.inf
+    while (now := time.monotonic()) < deadline:
+        if launched and os.getppid() != parent:
+            launched = False
+            os.kill(os.getpid(), signal.SIGTERM)  # killed, it can end nobody
         awaited.settimeout(min(1.0, deadline - now))
         try:
             byte = awaited.recv(1)
@@ -112,14 +118,19 @@ def _watch(awaited: socket.socket, parent: int | None) -> None:
         number, now = byte[0], time.monotonic()
         if number not in _handlers:
             continue
+        if follows:
+            # it writes nothing; at any code but 0 Lightning kills the first process, too
+            os._exit(0)
         if now > first + SAME_S:
             break
         code, deadline = 128 + number, min(deadline, now + GRACE_S)
         # a server with handlers of its own, like the demo's, raises the signal once more when it is done
         if signal.getsignal(number) is _stop:
             first = min(first, now)
-    _end_others()
-    os._exit(code)
+    try:
+        _end_others()
+    finally:
+        os._exit(code)
 
 
 def _end_others() -> None:
