@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse.typing import restricted_number_type
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from lenet_lightning import signals
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.mnist import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line
@@ -82,9 +82,9 @@ class CLI(LightningCLI):
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
-        except BaseException:
-            if hasattr(self, "trainer") and self.trainer.strategy.launcher:
-                self.trainer.strategy.launcher.kill(signal.SIGTERM)  # the others would wait for this process
+        except BaseException as error:
+            if isinstance(error, signals.Stopped) and self.run and (self.run / runs.LAST).exists():
+                error.add_note("finished epochs are kept; resume with: fit --ckpt_path last")
             if self.run and self.first:
                 with contextlib.suppress(OSError):
                     self.run.rmdir()  # takes only an empty folder: nothing was begun in it
@@ -193,7 +193,7 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has: its progress on screen, and its checkpoints."""
         config = self.config_init[self.subcommand].trainer
-        callbacks = config.callbacks = [*_listed(config.callbacks), _OneSignalHandler()]
+        callbacks = config.callbacks = [*_listed(config.callbacks), _signals()]
         if config.enable_progress_bar is not False:
             callbacks.append(EpochLines())
         plugins = _listed(config.plugins)
@@ -204,6 +204,7 @@ class CLI(LightningCLI):
         if self.run and config.enable_checkpointing is not False:
             callbacks.extend([RunId(), *runs.checkpoints(self.run, self.validated)])
         trainer = super().instantiate_trainer(**kwargs)
+        signals.end_together(trainer.strategy.launcher)
         hooks.skip_empty(trainer, self.model)
         return trainer
 
@@ -339,19 +340,6 @@ class CLI(LightningCLI):
             tracker.close(failed=False)
 
 
-class _OneSignalHandler(Callback):
-    """Leave SIGTERM to the handler that was there: Lightning's lets several processes wait for each other."""
-
-    def __init__(self) -> None:
-        self._handler = signal.getsignal(signal.SIGTERM)
-
-    def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, self._handler)
-
-    on_train_start = on_validation_start = on_test_start = _restore
-
-
 def main(args: list[str]) -> None:
     """Run `fit`, `validate` or `test` with its options.
 
@@ -361,6 +349,12 @@ def main(args: list[str]) -> None:
     """
     _quiet_lightning()
     CLI(args)
+
+
+def _signals() -> LambdaCallback:
+    """Return what takes the signals back from Lightning, whose handler lets several processes wait for each other."""
+    hooks = ("on_train_start", "on_validation_start", "on_test_start")
+    return LambdaCallback(**dict.fromkeys(hooks, lambda *_: signals.reclaim()))
 
 
 def _plain(message: str) -> str:
