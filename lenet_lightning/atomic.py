@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# of the names of unfinished files: nobody else's begin so, and what a kill left behind can be removed safely
+PARTIAL = ".lenet_lightning-partial-"
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
@@ -27,7 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=PARTIAL, suffix=target.suffix)
     os.close(handle)
     partial = Path(name)
     try:

@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from lenet_lightning.atomic import replacing
+from lenet_lightning.atomic import PARTIAL, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old(tmp_path):
@@ -26,11 +26,11 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("name", ["w.onnx", "w.tar.gz"])
-def test_the_unfinished_file_is_hidden_and_has_the_suffix_of_the_finished_one(tmp_path, name):
+@pytest.mark.parametrize("name", ["w.onnx", "w.tar.gz", f"{'w' * 250}.png"])
+def test_the_unfinished_file_has_a_name_of_ours_and_the_suffix_of_the_finished_one(tmp_path, name):
     with replacing(tmp_path / name) as partial:
         assert partial.suffix == (tmp_path / name).suffix
-        assert partial.name.startswith(".w.")
+        assert partial.name.startswith(PARTIAL)
 
 
 def test_the_file_can_be_read_by_whom_the_umask_says(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import picture
 
@@ -100,7 +101,7 @@ Network = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 log
 def _default_weights() -> Path:
     from lenet_lightning.inference import weights
 
-    return weights.newest(Path("runs"), "weights.safetensors") or weights.SHIPPED
+    return run_folders.newest(Path("runs"), "weights.safetensors") or weights.SHIPPED
 
 
 def _load_torch(path: Path) -> tuple[Network, dict[str, Any]]:

@@ -104,12 +104,6 @@ def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     return network.eval().requires_grad_(False), facts
 
 
-def newest(root: Path, *names: str) -> Path | None:
-    """Give the path of the first of these files that is in the newest run below `root` that has any."""
-    found = [path for name in names for path in root.glob(f"*/{name}") if not path.parent.is_symlink()]
-    return max(found, key=lambda path: path.parent.name, default=None)
-
-
 def unpickle(path: Path) -> Any:
     """Read a file that torch.save wrote, without running anything in it.
 

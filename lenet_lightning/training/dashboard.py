@@ -1,10 +1,12 @@
 """The runs on a terminal dashboard, without an account: `wandb leet` on the right files."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from lenet_lightning import run_folders
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError
 
@@ -38,17 +40,19 @@ def main(args: list[str]) -> int:
 
 
 def _tracked(run: str | None, root: Path) -> list[Path]:
-    """Give the W&B files of the runs asked for, oldest first."""
+    """Return the W&B files of the runs asked for, oldest first."""
+    pattern = "wandb/*run-*/*.wandb"
     folder = root if run in (None, "all") else Path(run)
     if not folder.is_dir():
         raise UsageError(f"{folder}: must be a run's folder, or `all`; there is none (train one with `fit`)")
-    pattern = "wandb/*run-*/*.wandb" if folder is not root else "*/wandb/*run-*/*.wandb"
-    # runs/latest is a link to a run that is found under its own name, too
-    files = [file for file in folder.glob(pattern) if "latest" not in file.relative_to(folder).parts]
-    files.sort(key=lambda file: file.parent.name.split("run-", 1)[1])
+    if run is None:
+        files = list(filter(None, [run_folders.newest(root, pattern)]))
+    else:
+        folders = run_folders.below(root) if run == "all" else [folder]
+        files = sorted((file for each in folders for file in each.glob(pattern)), key=os.path.getmtime)
     if not files:
         raise UsageError(f"{folder}: holds no W&B files; its figures are in metrics.csv, its pictures in pictures/")
-    return files if run else files[-1:]
+    return files
 
 
 def _leet(*arguments: str) -> int:

@@ -1,30 +1,63 @@
 """Run folders: where a run keeps what it makes, and how its checkpoints are written and found again."""
 
+import errno
 import io
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning import run_folders
+from lenet_lightning.atomic import PARTIAL, replacing
+from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import weights
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
+NAME_BYTES = 100  # of a config's name in that of its run: file systems take 255 in all, some 143
+
+# the score of best.ckpt, in the state of the callback that keeps it
+SCORE = "best_model_score"
+
+# what a checkpoint holds besides tensors, and of which kind: a file from elsewhere may hold anything
+KINDS = {
+    "state_dict": dict,
+    "epoch": int,
+    "training_seconds": (int, float),
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "recipe": dict,
+    "random": list,
+    "wandb_id": (str, type(None)),
+}
+
 
 def create(root: Path, name: str) -> Path:
-    """Make the folder of a new run, <root>/<time>-<name>, and give its path.
+    """Make the folder of a new run, <root>/<time>-<name>, and return its path.
+
+    Args:
+        root: folder of all runs.
+        name: any text; what a folder's name should not contain is replaced, and a long one is shortened.
 
     Raises:
+        UsageError: `root` is no name that a folder can have.
         RunError: the folder cannot be made or written to.
     """
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    plain = "".join(sign if sign.isprintable() and sign not in '<>:"/\\|?*' else "_" for sign in name)
+    short = plain.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(" .")
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{short}"
+    where = "name another one with --trainer.default_root_dir"
     try:
         root.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):
@@ -35,12 +68,17 @@ def create(root: Path, name: str) -> Path:
                 continue
             check_writable(run)
             return run
+    except ValueError as error:  # a NUL, which only a config can hold
+        raise UsageError(f"{printable(root)[:100]}: cannot be the name of a folder for runs; {where}") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(
+                f"{printable(root)[:100]}...: is too long a name for the folder for runs; {where}"
+            ) from error
         raise RunError(
-            f"{root}: the folder for runs must be writable, got: {error.strerror}; "
-            "name another one with --trainer.default_root_dir"
+            f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {where}"
         ) from error
-    raise RunError(f"{root}: 999 runs named {stem} are there already; try again in a second")
+    raise RunError(f"{printable(root)}: 999 runs named {stem} are there already; try again in a second")
 
 
 def check_writable(run: Path) -> None:
@@ -49,31 +87,170 @@ def check_writable(run: Path) -> None:
     Raises:
         OSError: it cannot.
     """
-    probe = run / ".probe"
+    with tempfile.NamedTemporaryFile(dir=run, prefix=PARTIAL) as probe:
+        probe.write(b"\0")
+
+
+def check_there(folder: Path) -> None:
+    """Refuse to write into a folder that was removed or moved: half a run under its name would hide the loss.
+
+    Raises:
+        RunError: it is not there.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            f"{printable(folder)}: the run's folder was removed or moved during the training; nothing more is kept; "
+            "if it was moved, resume it where it is now: fit --ckpt_path FOLDER/last.ckpt"
+        )
+
+
+@contextmanager
+def hold(run: Path | None) -> Iterator[None]:
+    """Keep a run's folder from being trained in by two commands at once, and clear what killed ones left behind.
+
+    The lock is on the folder itself, in which no file is made for it, and the kernel releases it when the process
+    ends. Where a file system or platform has no such locks, nothing is locked. None: there is no folder.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    if run is None:
+        yield
+        return
+    handle = _locked(run)
     try:
-        probe.write_bytes(b"\0")
+        _clear_partial(run)
+        yield
     finally:
-        probe.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
 
 
-def clear_partial(run: Path) -> None:
-    """Remove what writes that were killed left behind."""
-    for partial in run.glob(".*.????????.*"):
-        partial.unlink()
+def _locked(run: Path) -> int | None:
+    try:
+        import fcntl  # not on Windows
+
+        handle = os.open(run, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = _holder(handle)
+        os.close(handle)
+        raise UsageError(
+            f"{printable(run)}: is being trained{holder}; wait until that ends, or end it, before resuming this run"
+        ) from error
+    except OSError:  # some network file systems
+        os.close(handle)
+        return None
+    return handle
+
+
+def _holder(handle: int) -> str:
+    inode = os.fstat(handle).st_ino
+    with suppress(OSError):  # only Linux reports it
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and fields[5].endswith(f":{inode}"):
+                return f" by process {fields[4]}"
+    return ""
+
+
+def _clear_partial(run: Path) -> None:
+    for partial in run.glob(f"**/{PARTIAL}*"):
+        if partial.is_file():
+            partial.unlink(missing_ok=True)
 
 
 def point_latest(run: Path) -> None:
-    """Let <root>/latest point at `run`."""
-    link = run.parent / f".latest-{os.getpid()}"
+    """Let <root>/latest point at `run`: the newest run is found by it."""
+    root, real = run.parent, run.resolve()
+    # a link to a run elsewhere is pointed at by its own name, but for `latest` itself
+    target = real.name if real.parent == root.resolve() else run.name if run.name != "latest" else str(real)
+    link = root / f"{PARTIAL}latest-{os.getpid()}"
     try:
-        link.symlink_to(run.name, target_is_directory=True)
-        link.replace(run.parent / "latest")
-    except OSError:
-        link.unlink(missing_ok=True)  # a convenience that some file systems lack; nothing here reads it
+        link.unlink(missing_ok=True)
+        link.symlink_to(target, target_is_directory=True)
+        link.replace(root / "latest")
+    except OSError:  # some file systems have no links, and a folder of that name stays
+        link.unlink(missing_ok=True)
+        with suppress(OSError):
+            if (root / "latest").is_symlink():
+                (root / "latest").unlink()  # it would point at an older run
+
+
+def resume_hint(run: Path | None) -> str:
+    """Return what to advise, at the end of a message, after a training that failed; nothing without a last.ckpt."""
+    return "; to resume: fit --ckpt_path last" if run and (run / LAST).is_file() else ""
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to <name>.damaged, or the next free such name, and return the new path.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    names = (f"{path.name}.damaged{number or ''}" for number in range(1000))
+    free = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
+    path.rename(free)
+    return free
+
+
+def check_best(run: Path, checkpoint: dict[str, Any], trained: bool) -> None:
+    """Make sure before a run is resumed that its best.ckpt is there, or that its loss is reported.
+
+    A best.ckpt that cannot be used is renamed; the best of the epochs to come is then kept.
+
+    Args:
+        run: the folder of the run.
+        checkpoint: that the run is resumed from.
+        trained: whether no epoch is left to train.
+
+    Raises:
+        RunError: it cannot be used, and no epoch will replace it; or it cannot be renamed.
+    """
+    score = _score_of(checkpoint)
+    best = run / BEST
+    if score is None and not os.path.lexists(best):
+        return  # nothing was validated
+    reason = _fault_of_best(best, checkpoint)
+    if not reason:
+        return
+    lost = "" if score is None else f", the weights with val/acc {score:.2%} are lost"
+    if trained:
+        raise RunError(
+            f"{printable(best)}: {reason}{lost}; no epoch is left to train, the last one can be tested: "
+            f"test --ckpt_path {printable(run / LAST)}"
+        )
+    kept = ""
+    if os.path.lexists(best):
+        try:
+            kept = f" (kept as {set_aside(best).name})"
+        except OSError as error:
+            raise RunError(f"{printable(best)}: {reason}, and cannot be renamed: {error.strerror}") from error
+    warn(f"{printable(best)}: {reason}{kept}{lost}; from here on the best epoch to come is kept")
+
+
+def _fault_of_best(best: Path, checkpoint: dict[str, Any]) -> str:
+    if not os.path.lexists(best):
+        return "is missing"
+    if not best.is_file():
+        return "is not a file"
+    try:
+        kept = read_checkpoint(best)
+    except RunError:
+        return "is damaged"
+    if _score_of(kept) is None:
+        return "has no score"
+    shapes = [
+        {name: getattr(value, "shape", None) for name, value in c["state_dict"].items()} for c in (kept, checkpoint)
+    ]
+    return "" if shapes[0] == shapes[1] else "is of another network"
 
 
 def checkpoints(run: Path, validated: bool) -> list[ModelCheckpoint]:
-    """Give the callbacks that keep, in `run`, last.ckpt and, where there is a validation, best.ckpt by its accuracy."""
+    """Return the callbacks that keep last.ckpt in `run` and, where there is a validation, best.ckpt by its accuracy."""
     settings = {
         # a string: a path object in its state could not be loaded again with weights_only
         "dirpath": str(run),
@@ -89,46 +266,83 @@ def checkpoints(run: Path, validated: bool) -> list[ModelCheckpoint]:
 
 
 class _KeptInRun(ModelCheckpoint):
-    """Know its files by name alone: a run's folder may be moved, and equal runs have equal checkpoints.
+    """Keep one file of a fixed name, and no path in a checkpoint.
 
-    After a move, Lightning's own would forget the best score, and let a worse epoch take the place of the best.
+    Lightning's own saves paths, and removes, recursively, what stands in those of a checkpoint that it resumes. Here
+    the best score is read from the best.ckpt that is in the run's folder, so that the two always belong together, and
+    a run's folder may be moved.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        return _paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+        return {SCORE: self.best_model_score} if self.monitor else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        folder = Path(self.dirpath)
-        if (folder / state_dict["best_model_path"]).exists():  # else this run is another one
-            here = _paths(state_dict, lambda name: str(folder / name) if name else "")
-            super().load_state_dict(here | {"dirpath": self.dirpath})
-            self.current_score = state_dict["current_score"]  # Lightning forgets it
+        """Load nothing: `on_load_checkpoint` has what is needed."""
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the best score from the run's folder, and no paths from the checkpoint for any other callback."""
+        for other in trainer.checkpoint_callbacks:
+            if isinstance(other, ModelCheckpoint) and not isinstance(other, _KeptInRun):
+                found = [checkpoint["callbacks"].pop(key, None) for key in (other.state_key, other._legacy_state_key)]
+                if any(found) and trainer.is_global_zero:
+                    warn(f"trainer.callbacks: {type(other).__name__} ranks from here on, and leaves its earlier files")
+        if not self.monitor:
+            return
+        path = Path(self.dirpath) / BEST
+        score = _score_of(read_checkpoint(path)) if trainer.is_global_zero and path.is_file() else None
+        score = trainer.strategy.broadcast(score)
+        if score is not None:
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_model_score = self.kth_value = torch.tensor(score)
+            self.best_k_models = {str(path): self.best_model_score}
 
 
-def _paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    single = ("best_model_path", "kth_best_model_path", "last_model_path")
-    best = {change(path): score for path, score in state["best_k_models"].items()}
-    return state | {name: change(state[name]) for name in single} | {"best_k_models": best}
+def _score_of(checkpoint: dict[str, Any]) -> float | None:
+    """Return the accuracy of best.ckpt as a checkpoint from anywhere has it; None if it has none that is possible."""
+    for name, state in checkpoint.get("callbacks", {}).items():
+        score = state.get(SCORE) if isinstance(state, dict) and str(name).startswith(_KeptInRun.__qualname__) else None
+        if isinstance(score, torch.Tensor) and score.numel() == 1 and score.is_floating_point():
+            return value if 0 <= (value := score.item()) <= 1 else None
+    return None
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint whole or not at all, and read it without running anything in it.
 
     Lightning's own writes through the system's temporary folder: on another file system, a full disk or a kill in
-    mid-copy destroys the older file, and a folder that is not writable is passed over in silence.
+    mid-copy destroys the older file, and a folder that is not writable is passed over in silence. It also removes
+    folders.
+
+    Args:
+        run: the run's folder, which is never made here, or None where there is none.
     """
+
+    def __init__(self, run: Path | None = None) -> None:
+        super().__init__()
+        self._run = run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Put a checkpoint in place of an older one.
 
         Raises:
+            RunError: the run's folder was removed or moved.
             OSError: the folder cannot be written to, or is full; an older file is intact.
         """
+        path = Path(path)
         packed = io.BytesIO()  # torch.save to a full disk raises something other than OSError
         torch.save(checkpoint, packed)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as partial:
+        if self._run:
+            check_there(self._run)
+        if not self._run or path.parent.absolute() != self._run.resolve():
+            path.parent.mkdir(parents=True, exist_ok=True)  # of a ModelCheckpoint of the user's own
+        with replacing(path) as partial:
             partial.write_bytes(packed.getbuffer())
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint of a user's own ModelCheckpoint; never a folder, a link or another kind of file."""
+        path = Path(path)
+        if path.suffix == ModelCheckpoint.FILE_EXTENSION and path.is_file() and not path.is_symlink():
+            path.unlink()
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
@@ -142,7 +356,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def find(root: Path, wanted: str) -> Path:
-    """Give the path of a checkpoint: `best` or `last` of the newest run below `root` that has one, or a file.
+    """Return the path of a checkpoint: `best` or `last` of the newest run below `root` that has one, or a file.
 
     `kept` is what the newest run is judged by: the best or, where nothing was validated, the last.
 
@@ -151,20 +365,24 @@ def find(root: Path, wanted: str) -> Path:
     """
     named = {"best": (BEST,), "last": (LAST,), "kept": (BEST, LAST)}
     if wanted in named:
-        if found := weights.newest(root, *named[wanted]):
+        if found := run_folders.newest(root, *named[wanted]):
             return found
         raise UsageError(
-            f"{root}: no run with a {named[wanted][0]}; train one with `fit`, or name a file: --ckpt_path FILE"
+            f"{printable(root)}: no run with a {named[wanted][0]}; train one with `fit`, or name a file: "
+            "--ckpt_path FILE"
         )
+    asked = printable(wanted)
     if "://" in wanted:
         raise UsageError(
-            f"--ckpt_path {wanted}: must be a file on this machine; download it from a source you trust first"
+            f"--ckpt_path {asked}: must be a file on this machine; download it from a source you trust first"
         )
     path = Path(wanted)
-    if not path.is_file():
-        beside = sorted(str(p) for p in (path if path.is_dir() else path.parent).glob("*.ckpt"))
+    if not os.path.isfile(path):
+        beside = sorted(printable(p) for p in (path if path.is_dir() else path.parent).glob("*.ckpt"))
         there = f"; there are {', '.join(beside[:5])}" if beside else ""
-        raise UsageError(f"--ckpt_path {wanted}: must be best, last or a file that exists{there}")
+        raise UsageError(f"--ckpt_path {asked}: must be best, last or a file that exists{there}")
+    if path.parent.name == "latest" and (run := run_folders.latest(path.parent.parent)):
+        return run / path.name  # a run has one name, and the link will point elsewhere
     return path
 
 
@@ -172,9 +390,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running anything in it.
 
     Raises:
-        RunError: it is damaged, or not one of `fit`.
+        RunError: it is damaged, or not one of `fit`; a best.ckpt beside a last.ckpt is mentioned if that can be read.
     """
+    try:
+        return _read_checkpoint(path)
+    except RunError as error:
+        best = path.with_name(BEST)
+        if path.name != LAST or not best.is_file():
+            raise
+        try:
+            _read_checkpoint(best)
+        except RunError:
+            raise error from None
+        raise RunError(f"{error}; {BEST} beside it is whole: --ckpt_path {printable(best)}") from error
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = weights.unpickle(path)
-    if isinstance(checkpoint, dict) and {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
-        return checkpoint
-    raise RunError(f"{path}: is no checkpoint of this project's `fit`; name another one with --ckpt_path")
+    if not isinstance(checkpoint, dict) or not {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
+        raise RunError(
+            f"{printable(path)}: is no checkpoint of this project's `fit`; name another one with --ckpt_path"
+        )
+    for name, kind in KINDS.items():
+        if name in checkpoint and not isinstance(checkpoint[name], kind):
+            got = type(checkpoint[name]).__name__
+            raise RunError(f"{printable(path)}: its {name} is a {got}, which `fit` writes otherwise; name another one")
+    return checkpoint
+
+
+def warn(text: str) -> None:
+    """Print one line that does not end the command."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lenet_lightning.training import runs
@@ -124,3 +125,101 @@ def test_07_checkpoints_are_written_by_our_plugin_unless_the_user_has_one(comman
     monkeypatch.setattr(CLI, "fit", lambda self, **_: made.append(self.trainer.strategy.checkpoint_io))
     assert command("fit", *quick, *options)[0] == 0
     assert type(made[0]) is used
+
+
+# point 1 of the second round: no path in a checkpoint is ever used
+
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+def aim(path, victim, dirpath):
+    """Let every path in the states of a checkpoint's callbacks be `victim`."""
+    checkpoint = torch.load(path, weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        bad = torch.tensor(-1.0)
+        state |= dict.fromkeys(PATHS, victim) | dict.fromkeys(("best_model_score", "kth_value", "current_score"), bad)
+        state |= {"best_k_models": {victim: bad}, "dirpath": dirpath}
+    checkpoint["callbacks"] |= {
+        name.replace("_KeptInRun", "ModelCheckpoint"): state for name, state in checkpoint["callbacks"].items()
+    }
+    torch.save(checkpoint, path)
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A folder of the user's, with a checkpoint in it."""
+    folder = tmp_path / "victim"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("thesis.txt", "deep/photo.jpg", "best.ckpt"):
+        (folder / name).write_text("ten years of work")
+    yield folder
+    assert {path.name for path in folder.rglob("*")} == {"thesis.txt", "deep", "photo.jpg", "best.ckpt"}
+
+
+@pytest.mark.parametrize("of", ["victim", "victim/best.ckpt"])
+@pytest.mark.parametrize("run_is_link", [False, True])
+def test_a_checkpoint_removes_nothing_when_it_is_resumed(start, tmp_path, victim, of, run_is_link):
+    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    run = the_run(tmp_path)
+    if run_is_link:
+        run.rename(tmp_path / "disk")
+        run.symlink_to(tmp_path / "disk", target_is_directory=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        aim(run / name, f"../../{of}", "")
+    code, _, _ = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()
+    assert code == 0
+    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+    assert runs.read_checkpoint(run / "last.ckpt")["epoch"] == 2
+
+
+@pytest.mark.parametrize("of", ["victim", "victim/best.ckpt"])
+def test_a_checkpoint_removes_nothing_through_a_callback_of_the_users(start, tmp_path, victim, of):
+    theirs = (
+        "--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint",
+        "--trainer.callbacks.dirpath=theirs",
+        "--trainer.callbacks.monitor=val/acc",
+        "--trainer.callbacks.mode=max",
+    )
+    assert start(tmp_path, "fit", *SHORT, CONSTANT, *theirs, "--trainer.max_epochs=1").wait()[0] == 0
+    run = the_run(tmp_path)
+    (kept,) = (tmp_path / "theirs").iterdir()
+    aim(run / "last.ckpt", f"{tmp_path}/theirs/../{of}", str(tmp_path / "theirs"))
+    code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=2").wait()
+    assert code == 0
+    assert "ModelCheckpoint ranks from here on, and leaves its earlier files" in err
+    assert kept.exists()
+    assert len(list((tmp_path / "theirs").iterdir())) == 2
+
+
+def test_no_checkpoint_holds_a_path(start, tmp_path):
+    assert start(tmp_path, "fit", *SHORT, "--trainer.max_epochs=1").wait()[0] == 0
+    for name in ("last.ckpt", "best.ckpt"):
+        states = runs.read_checkpoint(the_run(tmp_path) / name)["callbacks"]
+        assert [list(state) for key, state in states.items() if "_KeptInRun" in key] == [["best_model_score"]]
+
+
+def test_a_link_in_the_place_of_a_checkpoint_is_replaced_and_not_followed(start, tmp_path):
+    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    run = the_run(tmp_path)
+    before = {}
+    for name in ("last.ckpt", "best.ckpt"):
+        target = (run / name).rename(tmp_path / name)
+        (run / name).symlink_to(target)
+        before[target] = target.read_bytes()
+    assert start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (run / "last.ckpt").is_symlink()
+
+
+def test_only_a_checkpoint_file_is_removed(tmp_path):
+    (tmp_path / "folder.ckpt" / "deep").mkdir(parents=True)
+    (tmp_path / "thesis.txt").write_text("x")
+    (tmp_path / "real.ckpt").write_text("x")
+    (tmp_path / "link.ckpt").symlink_to("real.ckpt")
+    (tmp_path / "dangling.ckpt").symlink_to("none")
+    everything = sorted(os.listdir(tmp_path))
+    for name in ("folder.ckpt", "thesis.txt", "link.ckpt", "dangling.ckpt", "none.ckpt", "."):
+        runs.WholeCheckpoints().remove_checkpoint(str(tmp_path / name))
+    assert sorted(os.listdir(tmp_path)) == everything
+    runs.WholeCheckpoints().remove_checkpoint(str(tmp_path / "real.ckpt"))
+    assert not (tmp_path / "real.ckpt").exists()

@@ -1,6 +1,9 @@
 import csv
 
-from lenet_lightning.training.metrics_csv import MetricsCSV
+import pytest
+
+from lenet_lightning.errors import RunError
+from lenet_lightning.training.metrics_csv import MetricsCSV, read_rows
 
 
 def read(folder):
@@ -39,3 +42,70 @@ def test_a_resumed_run_keeps_earlier_rows_and_replaces_those_it_repeats(tmp_path
         ("3", "0.2"),
         ("4", "0.2"),
     ]
+
+
+def test_the_test_of_a_run_that_is_trained_changes_nothing_else(tmp_path):
+    log = MetricsCSV(str(tmp_path))
+    for epoch in (1.0, 2.0):
+        log.log_metrics({"train/acc": 0.1, "epoch": epoch}, step=1)
+    MetricsCSV(str(tmp_path)).log_metrics({"test/acc": 0.5, "epoch": 2}, step=1)
+    assert [(row["epoch"], row["train/acc"], row["test/acc"]) for row in read(tmp_path)] == [
+        ("1", "0.1", ""),
+        ("2", "0.1", "0.5"),
+    ]
+
+
+ROWS = [
+    {"epoch": "1", "step": "9", "val/acc": "0.5", "test/acc": "", "lr": "1e-05"},
+    {"epoch": "2", "step": "18", "val/acc": "0.75", "test/acc": "0.9", "lr": "1e-05"},
+]
+TEXT = "epoch,step,val/acc,test/acc,lr\n1,9,0.5,,1e-05\n2,18,0.75,0.9,1e-05\n"
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        TEXT.encode(),
+        b"\xef\xbb\xbf" + TEXT.encode(),
+        TEXT.replace(",", ";").encode(),
+        TEXT.replace(",", "\t").encode("utf-16"),
+        TEXT.replace("\n", "\r\n").encode(),
+        TEXT.replace(",", ";").replace(".", ",").encode(),
+        b'"epoch","step","val/acc","test/acc","lr"\n"1","9","0,5","","1e-05"\n"2","18","0,75","0,9","1e-05"\n',
+        TEXT.replace("\n1,9", "\n1.0,9.0").encode() + b"\n,,,,\n",
+        b"epoch,step,val/acc,test/acc,lr\n2,18,0.75,0.9,1e-05,,\n1,9,0.5,,1e-05\n",
+    ],
+    ids=["ours", "BOM", "semicolons", "UTF-16", "CRLF", "decimal commas", "quoted", "1.0", "sorted otherwise"],
+)
+def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path, saved):
+    (tmp_path / "metrics.csv").write_bytes(saved)
+    assert read_rows(tmp_path / "metrics.csv") == (ROWS, "")
+
+
+def test_a_column_of_the_users_own_is_kept(tmp_path):
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,remark\n1,9,good, so far\n2,18\n".replace("good, so far", '"good, so far"')
+    )
+    MetricsCSV(str(tmp_path)).log_metrics({"train/acc": 0.5, "epoch": 3}, step=27)
+    assert [(row["epoch"], row["remark"]) for row in read(tmp_path)] == [("1", "good, so far"), ("2", ""), ("3", "")]
+
+
+@pytest.mark.parametrize(
+    "bad", ["2,18,0.7", "x,18,0.7\n", "1,18,0.7\n", "1.5,18,0.7\n", "inf,18,0.7\n", "2,1e999,0.7\n"]
+)
+def test_a_row_that_cannot_be_read_costs_no_other(tmp_path, bad):
+    (tmp_path / "metrics.csv").write_text(f"epoch,step,val/acc\n1,9,0.5\n{bad}")
+    rows, fault = read_rows(tmp_path / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["1"]
+    assert fault.startswith("line 3 must be whole")
+
+
+def test_no_file_is_no_fault(tmp_path):
+    assert read_rows(tmp_path / "metrics.csv") == ([], "")
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
+    log = MetricsCSV(str(tmp_path / "run"))
+    with pytest.raises(RunError, match="was removed or moved"):
+        log.log_metrics({"train/acc": 0.5, "epoch": 1}, step=1)
+    assert not (tmp_path / "run").exists()
