@@ -169,7 +169,6 @@ class CLI(LightningCLI):
             run = self.checkpoint.parent
             try:
                 runs.check_writable(run)
-                runs.clear_partial(run)
             except OSError as error:
                 raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
             return run
@@ -198,7 +197,7 @@ class CLI(LightningCLI):
             callbacks.append(EpochLines())
         plugins = _listed(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            config.plugins = [*plugins, runs.WholeCheckpoints()]
+            config.plugins = [*plugins, runs.WholeCheckpoints(self.run)]
         if self.run:
             callbacks.append(resume.ExactResume(self.recipe))
         if self.run and config.enable_checkpointing is not False:
@@ -211,8 +210,12 @@ class CLI(LightningCLI):
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
+        _check_steps(self.trainer, model, datamodule)
+        with runs.hold(self.run if self.first else None):
+            self._fit(model, datamodule)
+
+    def _fit(self, model: DigitClassifier, datamodule: MNISTDataModule) -> None:
         trainer = self.trainer
-        _check_steps(trainer, model, datamodule)
         trackers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         lines, finished = [], False
         if self.checkpoint:
@@ -228,6 +231,8 @@ class CLI(LightningCLI):
                 lines.append(resume.finished_line(checkpoint))
             for tracker in trackers:
                 tracker.go_on(checkpoint.get(CHECKPOINT_KEY) if self.checkpoint.parent == self.run else None)
+        if self.checkpoint and self.first and self.checkpoint.parent == self.run:
+            runs.check_best(self.run, checkpoint, trained=finished)
         if finished and not self._missing():
             if self.first:
                 print("\n".join([*lines, f"run          {self.run}"]), flush=True)
@@ -258,10 +263,9 @@ class CLI(LightningCLI):
         except OSError as error:
             if not error.filename:
                 raise
-            there = self.run and (self.run / runs.LAST).exists()
             raise RunError(
-                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; "
-                f"make room, then {'resume: fit --ckpt_path last' if there else 'train again'}"
+                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; make room"
+                f"{runs.resume_hint(self.run)}"
             ) from error
         except RuntimeError as error:
             if "No working C++ compiler" in str(error):
@@ -274,8 +278,8 @@ class CLI(LightningCLI):
             if not self.first:
                 raise SystemExit(1) from error  # the first process prints
             raise RunError(
-                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach; "
-                "finished epochs are kept; resume with: fit --ckpt_path last"
+                f"trainer.devices: all {trainer.world_size} processes must live, one ended or is out of reach"
+                f"{runs.resume_hint(self.run)}"
             ) from error
         finally:
             for tracker in trackers:

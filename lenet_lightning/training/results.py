@@ -1,7 +1,6 @@
 """The final test of a run, and the files that it leaves: weights, results, pictures."""
 
 import copy
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lenet_lightning.atomic import replacing
 from lenet_lightning.data.mnist import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line
 from lenet_lightning.inference import weights
-from lenet_lightning.training import resume, runs
+from lenet_lightning.training import metrics_csv, resume, runs
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.tracking import WandbLogger
@@ -115,11 +114,10 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]
     """
     from lenet_lightning.training import pictures  # matplotlib: half a second that other commands need not wait
 
-    rows = run / "metrics.csv"
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
     evidence = pictures.Evidence(
-        rows=list(csv.DictReader(rows.read_text().splitlines())) if rows.exists() else [],
+        rows=metrics_csv.read_rows(run / metrics_csv.NAME)[0],
         network=copy.deepcopy(model.trained_network).cpu(),
         images=data.test.images,
         normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,
