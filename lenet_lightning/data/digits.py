@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets import MNIST
+
+from lenet_lightning.data import source
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,9 +25,13 @@ class ResidentDigits(Dataset):
 
     @classmethod
     def read(cls, root: Path, train: bool) -> "ResidentDigits":
-        """Read the verified files of the 60,000 or the 10,000."""
-        files = MNIST(str(root), train=train)
-        return cls(files.data.unsqueeze(1), files.targets)
+        """Read the 60,000 or the 10,000.
+
+        Raises:
+            RunError: a file is missing, damaged or cannot be read.
+        """
+        images, labels = source.arrays(root, train)
+        return cls(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
 
     def subset(self, indices: Tensor) -> "ResidentDigits":
         """Give copies of the digits at `indices`."""

@@ -1,7 +1,6 @@
 """MNIST as Lightning takes it: resident in memory, split, batched, normalised on the device."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ class MNISTDataModule(LightningDataModule):
     The order of the training digits and their distortion are functions of the seed, the epoch and the process alone.
 
     Args:
-        root: folder of the data, in torchvision's layout: <root>/MNIST/raw/.
+        root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
         batch_size: training digits in a step, in each process.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
@@ -62,7 +61,8 @@ class MNISTDataModule(LightningDataModule):
         self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
         if variants and not distortion:
             raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
-        self.root = Path(root)
+        self.root = source.expand(root)
+        self._complete = False
         self.mirrors = mirrors
         self.batch_size = batch_size
         self.val_size = val_size
@@ -76,10 +76,16 @@ class MNISTDataModule(LightningDataModule):
         Raises:
             RunError: a file is damaged or missing and every source failed, or the folder cannot be written to.
         """
-        source.fetch(self.root, self.mirrors)
+        if not self._complete:  # Lightning asks before each fit and test; setup verifies what it reads
+            source.fetch(self.root, self.mirrors)
+            self._complete = True
 
     def setup(self, stage: str) -> None:
-        """Read what `stage` ("fit", "validate" or "test") needs."""
+        """Read what `stage` ("fit", "validate" or "test") needs.
+
+        Raises:
+            RunError: a file is damaged or missing.
+        """
         if stage == "test":
             self.test = ResidentDigits.read(self.root, train=False)
             return

