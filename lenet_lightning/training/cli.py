@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data.mnist import MNISTDataModule
+from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 from lenet_lightning.training import hooks, process, resume, runs
