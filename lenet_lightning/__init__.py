@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lenet_lightning.data.mnist import MNISTDataModule
+    from lenet_lightning.data.datamodule import MNISTDataModule
     from lenet_lightning.inference.predictor import Recognizer
     from lenet_lightning.networks.lenet5 import LeNet5
     from lenet_lightning.training.classifier import DigitClassifier
@@ -15,7 +15,7 @@ __all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule", "Recognizer"]
 _HOMES = {
     "DigitClassifier": "training.classifier",
     "LeNet5": "networks.lenet5",
-    "MNISTDataModule": "data.mnist",
+    "MNISTDataModule": "data.datamodule",
     "Recognizer": "inference.predictor",
 }
 

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # of the names of unfinished files: nobody else's begin so, and what a kill left behind can be removed safely
@@ -38,7 +38,8 @@ def _partial(target: Path) -> Iterator[Path]:
         # mkstemp gives 0600; the file should be readable like any other the user makes
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        with suppress(OSError):  # a file system without modes
+            partial.chmod(0o666 & ~umask)
         _fsync(partial, os.O_RDWR)
         partial.replace(target)
     except BaseException:

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from lenet_lightning.data import source
+from lenet_lightning.data import files
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +32,12 @@ def fake_mnist_root(tmp_path_factory):
 def _fake_files(fake_mnist_root):
     raw = fake_mnist_root / "MNIST" / "raw"
     return tuple(
-        file._replace(sha256=hashlib.sha256((raw / file.name).read_bytes()).hexdigest()) for file in source.FILES
+        file._replace(sha256=hashlib.sha256((raw / file.name).read_bytes()).hexdigest()) for file in files.FILES
     )
 
 
 @pytest.fixture
 def fake_mnist(fake_mnist_root, _fake_files, monkeypatch):
-    """The same folder, with `source` taking the fake digits for MNIST in this process; copy it to damage it."""
-    monkeypatch.setattr(source, "FILES", _fake_files)
+    """The same folder, with the package taking the fake digits for MNIST in this process; copy it to damage it."""
+    monkeypatch.setattr(files, "FILES", _fake_files)
     return fake_mnist_root

@@ -41,3 +41,13 @@ def test_the_file_can_be_read_by_whom_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_a_file_system_without_modes_will_do(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with replacing(tmp_path / "file") as partial:
+        partial.write_text("x")
+    assert (tmp_path / "file").read_text() == "x"

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import DistributedSampler
 
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.digits import ResidentDigits
+from lenet_lightning.data.dataset import Batch, ResidentDigits
 
 
 class VariedDigits(ResidentDigits):
@@ -21,11 +20,18 @@ class VariedDigits(ResidentDigits):
         labels: (N,), int64.
         distortion: what makes the variants.
         variants: how many each digit has beside itself.
-        seed: of the variants, given the numbers that tell them apart.
+        seed: of the variants, as a function of the numbers that distinguish them.
+        epoch: a function that returns the epoch, numbered from 0.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, distortion: Distortion, variants: int, seed: Callable[..., int]
+        self,
+        images: Tensor,
+        labels: Tensor,
+        distortion: Distortion,
+        variants: int,
+        seed: Callable[..., int],
+        epoch: Callable[[], int],
     ) -> None:
         super().__init__(images.clone(), labels)
         self._originals = images
@@ -33,13 +39,17 @@ class VariedDigits(ResidentDigits):
         self._kinds = variants + 1
         self._seed = seed
         self._first = torch.randint(self._kinds, (len(labels),), generator=Generator().manual_seed(seed()))
-        self._epoch: int | None = None
-
-    def show(self, epoch: int) -> None:
-        """Show what belongs to this epoch, numbered from 0."""
-        if epoch == self._epoch:
-            return
         self._epoch = epoch
+        self._shown: int | None = None
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Gather a batch of what belongs to the epoch."""
+        if self._shown != self._epoch():
+            self._show(self._epoch())
+        return super().__getitems__(indices)
+
+    def _show(self, epoch: int) -> None:
+        self._shown = epoch
         for first in range(self._kinds):
             digits, kind = self._first == first, (first + epoch) % self._kinds
             shown = self._originals[digits]
@@ -47,12 +57,3 @@ class VariedDigits(ResidentDigits):
                 generator = Generator().manual_seed(self._seed(first, kind))
                 shown = self._distortion(shown.float(), generator).round_().byte()
             self.images[digits] = shown
-
-
-class VariedSampler(DistributedSampler):
-    """Tell VariedDigits the epoch as soon as Lightning tells it to the sampler."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch, numbered from 0."""
-        super().set_epoch(epoch)
-        self.dataset.show(epoch)

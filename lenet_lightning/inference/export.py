@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 from lenet_lightning.inference.predictor import Recognizer

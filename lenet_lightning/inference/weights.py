@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.networks import NETWORKS
 

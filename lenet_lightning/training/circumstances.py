@@ -12,7 +12,7 @@ import torchmetrics
 import torchvision
 import wandb
 
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 
 
 def circumstances() -> dict[str, Any]:

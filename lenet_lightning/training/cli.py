@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning import signals
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data.mnist import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
+from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line
 from lenet_lightning.training import hooks, process, recorded, results, resume, runs, world
 from lenet_lightning.training.circumstances import circumstances

@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data.mnist import MNISTDataModule
+from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line
 from lenet_lightning.inference import weights
 from lenet_lightning.training import metrics_csv, resume, runs

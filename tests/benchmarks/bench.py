@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lenet_lightning.data import source
+from lenet_lightning.data import files
+from lenet_lightning.data.download import fetch
 from lenet_lightning.inference import predictor, weights
 from lenet_lightning.inference.predictor import Recognizer
 from tests.benchmarks.throughput import BARE, LOOPS, OURS, TRAINER, TUTORIAL, fit
@@ -28,9 +29,9 @@ BATCH_SIZES = (64, 256)
 
 def prediction(root: Path, batch_size: int) -> tuple[float, float]:
     """Images per second of the bare network on normalised tensors, and of Recognizer on bytes, batch by batch."""
-    recognizer, images = Recognizer(weights.SHIPPED), source.training_images(root)
+    recognizer, images = Recognizer(weights.SHIPPED), files.training_images(root)
     network, _ = weights.load(weights.SHIPPED)
-    normalised = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(source.MEAN).div(source.STD)
+    normalised = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD)
     started = time.perf_counter()
     with torch.inference_mode():
         torch.cat([network(batch) for batch in normalised.split(batch_size)])
@@ -49,7 +50,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path("data"))
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
-    source.fetch(args.root)
+    fetch(args.root)
 
     speed: dict[tuple[str, int], float] = {}
     against_bare: dict[tuple[str, int], float] = {}

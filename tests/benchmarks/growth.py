@@ -9,8 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from lenet_lightning.data import source
-from lenet_lightning.data.mnist import TRAIN_SIZE
+from lenet_lightning.data.datamodule import TRAIN_SIZE
+from lenet_lightning.data.download import fetch
 from tests.benchmarks import kept
 from tests.benchmarks.throughput import fit
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
-    source.fetch(args.root)
+    fetch(args.root)
     done = {(row["round"], row["epochs"], row["digits"]) for row in kept.read("growth")}
     sizes = [*((epochs, DIGITS[-1]) for epochs in EPOCHS), *((1, digits) for digits in DIGITS[:-1])]
     for number in range(1, args.rounds + 1):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.data.digits import ResidentDigits
+from lenet_lightning.data.dataset import ResidentDigits
 from lenet_lightning.inference.predictor import Recognizer
 from lenet_lightning.networks.lenet5_1998 import bitmaps
 from tests.benchmarks.seeds import train

@@ -23,16 +23,16 @@ BARE, TORCH, ONNX = "bare network", "Recognizer, torch", "Recognizer, ONNX Runti
 
 def measure(kind: str, weights: str) -> dict[str, float]:
     """Measure in this process."""
-    from lenet_lightning.data import source
+    from lenet_lightning.data import files
 
-    images = source.training_images(ROOT / "data")[:IMAGES]
+    images = files.training_images(ROOT / "data")[:IMAGES]
     if kind == BARE:
         import torch
 
         from lenet_lightning.inference.weights import SHIPPED, load
 
         network, _ = load(SHIPPED)
-        batches = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(source.MEAN).div(source.STD).split(256)
+        batches = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD).split(256)
         singles = batches[0].split(1)
 
         def many() -> None:
@@ -72,10 +72,10 @@ def measure(kind: str, weights: str) -> dict[str, float]:
 
 
 def main() -> None:
-    from lenet_lightning.data import source
+    from lenet_lightning.data.download import fetch
     from tests.benchmarks import kept, tables
 
-    source.fetch(ROOT / "data")
+    fetch(ROOT / "data")
     done = {(row["kind"], row["round"]) for row in kept.read("inference")}
     with TemporaryDirectory() as folder:
         weights = f"{folder}/lenet5.onnx"

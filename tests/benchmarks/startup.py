@@ -45,10 +45,10 @@ class OneStep(Callback):
 def main() -> None:
     from torchvision.datasets import MNIST
 
-    from lenet_lightning.data import source
+    from lenet_lightning.data.download import fetch
     from tests.benchmarks import kept, tables
 
-    source.fetch(ROOT / "data")
+    fetch(ROOT / "data")
     done = {(row["command"], row["round"]) for row in kept.read("startup")}
     with TemporaryDirectory() as folder:
         MNIST(str(ROOT / "data"))[0][0].save(f"{folder}/one.png")

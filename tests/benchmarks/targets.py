@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.data import source
-from lenet_lightning.data.mnist import TRAIN_SIZE
+from lenet_lightning.data.datamodule import TRAIN_SIZE
+from lenet_lightning.data.download import fetch
 from tests.benchmarks import kept
 from tests.benchmarks.throughput import tutorial_loop
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     args = parser.parse_args()
-    source.fetch(args.root)
+    fetch(args.root)
     done = {(row["run"], row["seed"]) for row in kept.read("targets")}
     for seed in SEEDS:
         if ("tutorial", seed) not in done:

@@ -27,7 +27,8 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from lenet_lightning import DigitClassifier, LeNet5
-from lenet_lightning.data import source
+from lenet_lightning.data import files
+from lenet_lightning.data.download import fetch
 from lenet_lightning.training import cli, process
 from tests.benchmarks import kept
 
@@ -38,7 +39,7 @@ TUTORIAL_LR, TUTORIAL_MOMENTUM = 0.001, 0.9
 
 
 def tutorial_loader(root: Path, batch_size: int) -> DataLoader:
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((source.MEAN,), (source.STD,))])
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((files.MEAN,), (files.STD,))])
     return DataLoader(MNIST(str(root), transform=transform), batch_size, shuffle=True, num_workers=2)
 
 
@@ -90,9 +91,9 @@ def trainer_over_loader(root: Path, batch_size: int) -> float:
 @process.tuned()  # as our command is
 def bare_loop(root: Path, batch_size: int) -> float:
     """A loop in plain PyTorch over our network and tensors that are normalised and in memory beforehand."""
-    files = MNIST(str(root))
-    images = files.data[:55_000].unsqueeze(1).float().div(255).sub(source.MEAN).div(source.STD)
-    labels = files.targets[:55_000]
+    mnist = MNIST(str(root))
+    images = mnist.data[:55_000].unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD)
+    labels = mnist.targets[:55_000]
     network = LeNet5()
     optimizer = torch.optim.SGD(network.parameters(), lr=TUTORIAL_LR, momentum=TUTORIAL_MOMENTUM)
     started = time.perf_counter()
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--loops", nargs="+", choices=names, default=names)
     args = parser.parse_args()
     os.environ.setdefault("WANDB_MODE", "offline")
-    source.fetch(args.root)
+    fetch(args.root)
     done = {tuple(row[key] for key in ("round", "loop", "batch_size", "threads")) for row in kept.read("throughput")}
     for number in range(1, args.rounds + 1):
         for threads in args.threads:

@@ -4,7 +4,7 @@ import torch
 from lenet_lightning import MNISTDataModule
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.variants import VariedDigits
-from tests.data.test_mnist import record
+from tests.data.test_datamodule import record
 
 KINDS = 4
 
@@ -15,9 +15,15 @@ def digits():
     images[:, :, 8:20, 11:17] = torch.randint(1, 256, (200, 1, 12, 6), dtype=torch.uint8)
 
     def make(seed=1):
-        return VariedDigits(
-            images, torch.arange(200), Distortion(shift=3, shear=0.2), KINDS - 1, lambda *n: hash((seed, *n))
+        made = VariedDigits(
+            images,
+            torch.arange(200),
+            Distortion(shift=3, shear=0.2),
+            KINDS - 1,
+            lambda *n: hash((seed, *n)),
+            lambda: made.now,
         )
+        return made
 
     make.images = images
     return make
@@ -26,8 +32,8 @@ def digits():
 def shown(digits, epochs):
     pictures = []
     for epoch in epochs:
-        digits.show(epoch)
-        pictures.append(digits.images.clone())
+        digits.now = epoch
+        pictures.append(digits.__getitems__(range(200))[0])
     return pictures
 
 

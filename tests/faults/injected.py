@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from lenet_lightning import atomic
-from lenet_lightning.data.mnist import ResidentDigits
+from lenet_lightning.data.dataset import ResidentDigits
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.tracking import WandbLogger
 from tests.faults.noise import Noise

@@ -13,7 +13,7 @@ import torch
 
 from lenet_lightning import LeNet5, Recognizer
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.inference import export, weights
 from tests.tutorial import V1, V2, V3
 

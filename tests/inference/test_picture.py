@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from lenet_lightning import Recognizer
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import framing, picture, weights
 from tests.inference import corpus

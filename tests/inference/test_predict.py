@@ -19,7 +19,7 @@ from PIL import Image
 
 from lenet_lightning import LeNet5
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.errors import printable
 from lenet_lightning.inference import picture, predict, weights
 from tests.inference import corpus

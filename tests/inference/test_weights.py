@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lenet_lightning import LeNet5
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 

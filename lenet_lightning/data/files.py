@@ -1,0 +1,135 @@
+"""The four MNIST files: names, sizes and SHA-256 sums; a file's bytes are returned only if their sum is the one here.
+
+No option or variable skips that.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lenet_lightning.errors import UsageError, one_line, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# of the pixels of the 60,000 training digits, in [0, 1]
+MEAN = 0.1307
+STD = 0.3081
+
+# LeCun et al. 1998 make paper -0.1 and ink 1.175
+PAPER_MEAN = 20 / 255
+PAPER_STD = 200 / 255
+
+
+class MnistFile(NamedTuple):
+    """One of the four files: its name, its size in bytes and the SHA-256 sum of its content."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+# training before test, images before labels: the order in which the wheel has them
+FILES = (
+    MnistFile(
+        "train-images-idx3-ubyte",
+        16 + 60_000 * 784,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    MnistFile(
+        "train-labels-idx1-ubyte",
+        8 + 60_000,
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    MnistFile(
+        "t10k-images-idx3-ubyte",
+        16 + 10_000 * 784,
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    MnistFile(
+        "t10k-labels-idx1-ubyte",
+        8 + 10_000,
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+)
+
+
+def expand(root: str | Path) -> Path:
+    """Return the data folder as an absolute path, with `~` and `$NAME` replaced; paths are expanded here alone.
+
+    Raises:
+        UsageError: there is no such user or variable, or it is no path.
+    """
+    path = os.path.expanduser(os.path.expandvars(root))
+    if path.startswith(("~", "$")) or "\0" in path:
+        raise UsageError(f"data.root must be a path, a leading ~ or $ one that is defined, got {one_line(root)}")
+    return Path(path).absolute()
+
+
+def read(path: Path, file: MnistFile) -> "np.ndarray":
+    """Return the bytes of one of the four files, uint8: those that were verified, read once.
+
+    Raises:
+        ValueError: the content is not MNIST's, or cannot be read; says which.
+    """
+    import numpy as np
+
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("is no regular file")
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != file.size:
+                raise ValueError(f"wrong SHA-256 sum ({size} bytes instead of {file.size})")
+            content = np.fromfile(stream, np.uint8, file.size)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError("missing") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror}{owned(path, error)})") from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise ValueError("wrong SHA-256 sum")
+    return content
+
+
+def training_images(root: Path) -> "np.ndarray | None":
+    """Return the 60,000 training images (60,000, 28, 28), uint8, or None unless they are below `root`, verified."""
+    try:
+        return read(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])[16:].reshape(-1, 28, 28)
+    except ValueError:
+        return None
+
+
+def faults(raw: Path) -> dict[MnistFile, str]:
+    """Return what is wrong with those of the four files in `raw` that are not MNIST's."""
+    return {file: reason for file in FILES if (reason := fault(raw / file.name, file))}
+
+
+def fault(path: Path, file: MnistFile) -> str:
+    """Return what is wrong with the file at `path`; nothing if it is `file`."""
+    try:
+        read(path, file)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def owned(path: Path, error: OSError) -> str:
+    """Return who owns `path`, if that is why something is not permitted."""
+    if not isinstance(error, PermissionError):
+        return ""
+    try:
+        owner = path.stat().st_uid
+        if owner == user():
+            return ""
+        with suppress(KeyError):
+            owner = path.owner()
+        return f"; it belongs to {printable(owner)}"
+    except OSError:  # in a closed folder
+        return ""
+
+
+def user() -> int:
+    """Return the user's number; on Windows, where all files are user 0's, 0."""
+    return getattr(os, "geteuid", lambda: 0)()
