@@ -19,7 +19,7 @@ BATCH_SIZE = 256
 # of an ONNX file: memory besides its weights, for 256 images; our networks take 30 MB
 MOST_ONNX_MEMORY = 512 * 2**20
 # to set it up and to answer one image; our networks take 0.05 s
-MOST_ONNX_SECONDS = 10
+MOST_ONNX_SECONDS = 5
 
 T = TypeVar("T")
 
