@@ -1,19 +1,28 @@
 """Weights and a picture to a digit with its probability, or to "rejected" or "blank"."""
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from lenet_lightning import run_folders
-from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import picture
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
+from lenet_lightning.inference import checks, picture
 
 # images that go through the network at once: more is no faster, and takes memory
 BATCH_SIZE = 256
+
+# of an ONNX file: memory besides its weights, for 256 images; our networks take 30 MB
+MOST_ONNX_MEMORY = 512 * 2**20
+# to set it up and to answer one image; our networks take 0.05 s
+MOST_ONNX_SECONDS = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Recognizer:
 
     Raises:
         UsageError: no such file, or it ends otherwise; invert is something else; reject_below is negative.
-        RunError: the file is damaged or does not fit.
+        RunError: the file is damaged, too large or does not fit, or what is in it is invalid.
     """
 
     def __init__(self, weights: Path | str | None = None, invert: str = "auto", reject_below: float = 0.0) -> None:
@@ -81,9 +90,16 @@ class Recognizer:
         return [self._answer(each, None if each.pixels is None else next(logits)) for each in framed]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Give the logits (N, 10), float32, of images (N, 28, 28), uint8 as MNIST has them: digit bright on black."""
+        """Return the logits (N, 10), float32, of images (N, 28, 28), uint8 as MNIST has them: digit bright on black.
+
+        Raises:
+            RunError: they are not finite, or an ONNX file does not take so many images at once.
+        """
         batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
-        return np.concatenate([np.empty((0, 10), np.float32), *map(self._network, batches)])
+        logits = np.concatenate([np.empty((0, 10), np.float32), *map(self._network, batches)])
+        if not np.isfinite(logits).all():
+            raise RunError(f"{printable(self.weights)}: must give finite logits, gives others; take other weights")
+        return logits
 
     def _answer(self, framed: picture.Framed, logits: np.ndarray | None) -> Answer:
         if logits is None:
@@ -121,26 +137,81 @@ def _load_torch(path: Path) -> tuple[Network, dict[str, Any]]:
 
 
 def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
-    import json
-
+    shown = printable(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such weights file; `export --format onnx` writes one")
+        raise UsageError(f"{shown}: no such weights file; `export --format onnx` writes one")
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise UsageError(f"{path}: ONNX files need onnxruntime: pip install 'lenet_lightning[export]'") from error
+        raise UsageError(f"{shown}: ONNX files need onnxruntime: pip install 'lenet_lightning[export]'") from error
+    from lenet_lightning.inference import onnx_model
+
     onnxruntime.set_default_logger_severity(4)  # it would print what is raised below
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    checks.size(path)
+
+    def set_up() -> Any:
+        content = path.read_bytes()
+        onnx_model.check(content)
+        arena = onnxruntime.OrtArenaCfg({"max_mem": MOST_ONNX_MEMORY})
+        kind = onnxruntime.OrtMemoryInfo(
+            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+        )
+        onnxruntime.create_and_register_allocator(kind, arena)
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # it would take its own format as well
+        # what is folded while the session is made does not come out of the arena
+        return onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+        )
+
     # its exceptions share no base of their own
+    try:
+        session = _within(MOST_ONNX_SECONDS, set_up)
     except Exception as error:
-        raise RunError(f"{path}: cannot be loaded as ONNX: {' '.join(str(error).split())}") from error
+        raise RunError(f"{shown}: cannot be loaded as ONNX: {one_line(error)}") from error
     shapes = [(list(port.shape[1:]), port.type) for port in (*session.get_inputs(), *session.get_outputs())]
     if shapes != [([1, 28, 28], "tensor(float)"), ([10], "tensor(float)")]:
-        raise RunError(f"{path}: must take floats (N, 1, 28, 28), pixels from 0 to 1, and give (N, 10), got {shapes}")
+        raise RunError(
+            f"{shown}: must take floats (N, 1, 28, 28), pixels from 0 to 1, and give (N, 10), got {one_line(shapes)}"
+        )
     (pixels,) = session.get_inputs()
 
     def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {pixels.name: images[:, None].astype(np.float32) / 255})[0]
+        try:
+            (logits,) = session.run(None, {pixels.name: images[:, None].astype(np.float32) / 255})
+        except Exception as error:
+            raise RunError(f"{shown}: cannot read {len(images)} images at once: {one_line(error)}") from error
+        if logits.shape != (len(images), 10):
+            raise RunError(f"{shown}: must give ({len(images)}, 10) for {len(images)} images, gives {logits.shape}")
+        return logits
 
-    return run, json.loads(session.get_modelmeta().custom_metadata_map.get("lenet_lightning", "{}"))
+    try:
+        blank = _within(MOST_ONNX_SECONDS, lambda: run(np.zeros((1, 28, 28), np.uint8)))
+    except TimeoutError as error:
+        raise RunError(f"{shown}: {error}") from error
+    if not np.isfinite(blank).all():
+        raise RunError(f"{shown}: must give finite logits, gives others for a black image; take other weights")
+    text = session.get_modelmeta().custom_metadata_map.get(checks.METADATA_KEY, "{}")
+    return run, checks.metadata(path, text)
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Call in a thread, so that a signal ends the process while ONNX Runtime computes.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"it takes more than {seconds} s for one image, our networks 0.05 s") from error

@@ -1,7 +1,7 @@
 """Weights files: safetensors of ours, read and written; .ckpt of `fit` and .pth of the tutorial, read."""
 
 import json
-import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,26 @@ from torch import Tensor
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files as source
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
+from lenet_lightning.inference import checks
+from lenet_lightning.inference.checks import METADATA_KEY, NORMALISATION
+from lenet_lightning.inference.pickled import unpickle
 from lenet_lightning.networks import NETWORKS
 
-METADATA_KEY = "lenet_lightning"
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 
 # of the default run: whoever has trained nothing yet can still read digits
 SHIPPED = Path(__file__).with_name("lenet5.safetensors")
 
-# pixel values that each network is trained on: a bare state_dict does not say
-NORMALISATION = {
-    "lenet5": (source.MEAN, source.STD),
-    "lenet5_1998": (source.PAPER_MEAN, source.PAPER_STD),
-    "lenet1": (source.PAPER_MEAN, source.PAPER_STD),
+# of a .safetensors; ours have 1,000
+MOST_HEADER = 1_000_000
+
+# what is read as float32, by torch's name and by safetensors'
+FLOATS = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
 }
 
 # the tutorial writes its network in three forms: what each calls the layers that LeNet5 calls by the first one's names
@@ -44,7 +50,7 @@ def facts_of(network: str, mean: float, std: float) -> dict[str, Any]:
     return {
         "network": network,
         "parameters": sum(p.numel() for p in NETWORKS[network]().parameters()),
-        "classes": [str(digit) for digit in range(10)],
+        "classes": list(checks.DIGITS),
         "mean": mean,
         "std": std,
     }
@@ -79,16 +85,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         UsageError: there is no such file, or its name ends otherwise.
         RunError: it is damaged, not one of these, has weights that are not finite, or does not fit its network.
     """
+    shown = printable(path)
     if path.suffix not in SUFFIXES:
-        raise UsageError(f"{path}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
+        raise UsageError(f"{shown}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
-        raise UsageError(f"{path}: no such weights file; `fit` writes weights.safetensors into its run folder")
+        raise UsageError(f"{shown}: no such weights file; `fit` writes weights.safetensors into its run folder")
     state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    network = NETWORKS[facts["network"]]()
-    if fault := _misfit(network, state_dict):
-        raise RunError(f"{path}: does not fit {type(network).__name__}: {fault}")
+    # float64 may be beyond what float32 holds
+    state_dict = {name: values.detach().to(torch.float32) for name, values in state_dict.items()}
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
-        raise RunError(f"{path}: has weights that are not finite in {', '.join(broken)}; train again")
+        raise RunError(f"{shown}: has weights that are not finite in {', '.join(broken)}; train again")
     return state_dict, facts
 
 
@@ -104,43 +110,39 @@ def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     return network.eval().requires_grad_(False), facts
 
 
-def unpickle(path: Path) -> Any:
-    """Read a file that torch.save wrote, without running anything in it.
-
-    Raises:
-        RunError: it is damaged, or holds something other than tensors and plain values.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # torch's own text advises to switch the check off
-        reason = "it holds something other than tensors and plain values, or is damaged; save state_dict() alone"
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        reason = f"it is damaged ({str(error).splitlines()[0]})" if str(error) else "it is damaged"
-    raise RunError(f"{path}: cannot be loaded: {reason}")
-
-
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
+        size = checks.size(path)
+        with path.open("rb") as file:
+            (header,) = struct.unpack("<Q", file.read(8))
+        if not 0 < header <= min(size - 8, MOST_HEADER):
+            raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            facts = dict(json.loads(file.metadata()[METADATA_KEY]))
+            facts = checks.metadata(path, (file.metadata() or {})[METADATA_KEY])
             name = facts.get("network", "lenet5")
-            if name not in NETWORKS:
-                raise ValueError(f"it is of {name}, known are {', '.join(NETWORKS)}")
-            facts = facts_of(name, *NORMALISATION[name]) | facts
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
+            slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118
+            _check_fit(path, name, {each: (tuple(part.get_shape()), part.get_dtype()) for each, part in slices.items()})
+            return {each: file.get_tensor(each) for each in slices}, facts_of(name, *NORMALISATION[name]) | facts
+    except (SafetensorError, KeyError, ValueError, OSError, struct.error) as error:
         raise RunError(
-            f"{path}: must be a weights file written by `fit` or `export`, is damaged or something else: {error}"
+            f"{printable(path)}: must be a weights file written by `fit` or `export`, "
+            f"is damaged or something else: {one_line(error, 100)}"
         ) from error
 
 
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
     if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
-        return _of_checkpoint(path, saved)
-    if not isinstance(saved, dict) or not all(isinstance(value, Tensor) for value in saved.values()):
-        raise RunError(f"{path}: must hold a state_dict, got a {type(saved).__name__} that is none")
+        state_dict, facts = _of_checkpoint(path, saved)
+    else:
+        state_dict, facts = _of_state_dict(path, saved)
+    kinds = {name: (tuple(values.shape), FLOATS.get(values.dtype, values.dtype)) for name, values in state_dict.items()}
+    _check_fit(path, facts["network"], kinds)
+    return state_dict, facts
+
+
+def _of_state_dict(path: Path, saved: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    _check_is_state_dict(path, saved)
     name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
     facts = facts_of(name, *NORMALISATION[name])
     for form in FORMS.values():
@@ -151,28 +153,59 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        network, pixels = (dict(checkpoint.get(key, {})) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
-        # before there were three networks a checkpoint said neither
-        name = network.get("network", "lenet5")
-        facts = facts_of(name, float(pixels.get("mean", source.MEAN)), float(pixels.get("std", source.STD)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path}: must be of a network that this version knows, {', '.join(NETWORKS)}: {error}"
-        ) from error
+    network, pixels = (checkpoint.get(key, {}) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
+    if not isinstance(network, dict) or not isinstance(pixels, dict):
+        raise RunError(f"{printable(path)}: hyper_parameters must be names and values; name a checkpoint of `fit`")
+    # before there were three networks a checkpoint named none
+    said = {"network": network.get("network", "lenet5")}
+    said |= {"mean": pixels.get("mean", source.MEAN), "std": pixels.get("std", source.STD)}
     state_dict = checkpoint["state_dict"]
-    return _below("averaged.module.", state_dict) or _below("network.", state_dict), facts
+    _check_is_state_dict(path, state_dict)
+    return (
+        _below("averaged.module.", state_dict) or _below("network.", state_dict),
+        facts_of(**checks.valid(path, said)),
+    )
+
+
+def _check_is_state_dict(path: Path, saved: Any) -> None:
+    if not isinstance(saved, dict):
+        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__}")
+    if not all(isinstance(name, str) and isinstance(values, Tensor) for name, values in saved.items()):
+        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__} that is none")
 
 
 def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): values for name, values in state_dict.items() if name.startswith(prefix)}
 
 
-def _misfit(network: torch.nn.Module, state_dict: dict[str, Tensor]) -> str:
-    expected = network.state_dict()
-    faults = [f"{name} is missing" for name in expected if name not in state_dict]
-    faults += [f"{name} is no layer of it" for name in state_dict if name not in expected]
-    for name, values in expected.items():
-        if name in state_dict and state_dict[name].shape != values.shape:
-            faults.append(f"{name} must be {tuple(values.shape)}, got {tuple(state_dict[name].shape)}")
-    return "; ".join(faults)
+def _check_fit(path: Path, name: str, found: dict[str, tuple[tuple[int, ...], object]]) -> None:
+    """Hold names, shapes and types (safetensors' names of them) against a network's.
+
+    Raises:
+        RunError: a tensor is missing, is of another shape, is no real float, or there is one too many.
+    """
+    network = NETWORKS[name]()
+    expected = {name: tuple(values.shape) for name, values in network.state_dict().items()}
+    faults = _first_of([f"{name} is missing" for name in expected if name not in found])
+    faults += _first_of([f"{one_line(name, 60)} is no layer of it" for name in found if name not in expected])
+    both = {name: found[name] for name in expected if name in found}
+    faults += _first_of(
+        [
+            f"{name} must be {expected[name]}, got {one_line(shape, 60)}"
+            for name, (shape, _) in both.items()
+            if shape != expected[name]
+        ]
+    )
+    faults += _first_of(
+        [
+            f"{name} must be one of {', '.join(FLOATS.values())}, got {kind}"
+            for name, (_, kind) in both.items()
+            if kind not in FLOATS.values()
+        ]
+    )
+    if faults:
+        raise RunError(f"{printable(path)}: does not fit {type(network).__name__}: {'; '.join(faults)}")
+
+
+def _first_of(faults: list[str]) -> list[str]:
+    return [faults[0] + (f", and {len(faults) - 1:,} more" if faults[1:] else "")] if faults else []
