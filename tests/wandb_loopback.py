@@ -42,9 +42,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
 
-    def reply(self, answer):
+    def reply(self, answer, status=200):
         data = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -75,6 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         query, variables = asked.get("query", ""), asked.get("variables") or {}
         operation = asked.get("operationName") or next(iter(re.findall(r"(?:query|mutation)\s+(\w+)", query)), "?")
         self.note(f"{operation} {json.dumps(variables)[:500]}")
+        refusal = self.folder / "refuse"
+        if operation == "UpsertBucket" and refusal.exists():
+            return self.reply({"errors": [{"message": refusal.read_text()}]}, status=400)
         return self.reply({"data": self.answer(operation, query, variables)})
 
     def answer(self, operation, query, variables):

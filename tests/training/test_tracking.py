@@ -13,6 +13,9 @@ import pytest
 import wandb
 import yaml
 
+from lenet_lightning.training import tracking
+from lenet_lightning.training.tracking import WandbLogger
+
 ROOT = Path(__file__).parents[2]
 QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2")
 METRICS = [
@@ -52,8 +55,11 @@ pytestmark = pytest.mark.wandb
 def fresh_client():
     """The client reads the environment once in a process."""
     wandb.teardown()
+    before = dict(os.environ)
     yield
     wandb.teardown()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def the_run():
@@ -224,6 +230,8 @@ def test_online_the_server_gets_everything(command, server):
     assert '"best"' in created
     assert '"seed-1"' in created
     assert "W&B" in out
+    assert not [path for path in Path("home").rglob("*") if "wandb" in path.name]
+    assert not (the_run() / "wandb" / "cache").exists()  # copies of what was sent
 
 
 def test_a_resumed_run_goes_on_under_the_same_id(command, server):
@@ -270,7 +278,7 @@ def test_the_server_dying_in_mid_run_costs_nothing_but_a_warning(process, server
 def test_the_client_killed_in_mid_run_costs_nothing_but_a_warning(process, tmp_path):
     run = process(*LONG, environment={"WANDB_MODE": "offline"})
     read_until(run, "epoch 2/8")
-    children = [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if is_client(stat, run.pid)]
+    children = clients(run.pid)
     assert children
     for child in children:
         os.kill(child, signal.SIGKILL)
@@ -283,6 +291,169 @@ def is_client(stat, parent):
     except OSError:
         return False
     return "wandb-core" in name and int(rest.split()[1]) == parent
+
+
+# what the client accepts in no variable, and what ends it in spite of that
+INVALID = {
+    "WANDB_PROJECT": "a/b",
+    "WANDB_TAGS": "a,,b",
+    "WANDB_CONSOLE": "loud",
+    "WANDB_BASE_URL": "nonsense",
+    "WANDB_API_KEY": "0" * 40 + "\n",
+    "WANDB_INIT_TIMEOUT": "soon",
+    "WANDB__SERVICE_WAIT": "-1",
+    "WANDB_HTTP_TIMEOUT": "x",
+    "WANDB_RESUME": "perhaps",
+    "WANDB_RUN_ID": "a/b",
+    "WANDB_SWEEP_ID": " ",
+    "WANDB_FORK_FROM": "nothing",
+    "WANDB_SILENT": "rather",
+    "WANDB_DISABLE_GIT": "rather",
+    "WANDB_LAUNCH": "soon",
+    "WANDB_JOB_SOURCE": "nowhere",
+    "WANDB_X_STATS_SAMPLING_INTERVAL": "0",
+    "WANDB_X_STATS_GPU_DEVICE_IDS": "{",
+    "WANDB_CAPTURE_LOGGERS": "all",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*INVALID.items(), ("WANDB_PROJECT", "x" * 2000), ("WANDB_TAGS", "\x1b[2J" * 100)]
+)
+def test_an_invalid_variable_is_ignored_with_a_line(name, value, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv(name, value)
+    WandbLogger(str(tmp_path))
+    assert os.environ.get(name) != value
+    err = capsys.readouterr().err
+    assert err.startswith(f"W&B: {name} is invalid and ignored: ")
+    assert err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()
+    assert len(err) < 400
+    assert "0" * 40 not in err
+
+
+def test_a_project_that_cannot_be_is_refused_where_it_is_typed(command, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "trainer:\n  logger:\n    class_path: lenet_lightning.training.tracking.WandbLogger\n"
+        "    init_args:\n      project: a/b\n"
+    )
+    code, _, err = command("fit", "--config", config, *QUICK)
+    assert code == 2
+    assert "Invalid project name 'a/b'" in err
+    assert not list(Path("runs").iterdir())
+
+
+SHORT = ("fit", "--trainer.max_epochs=1", "--trainer.limit_train_batches=3", "--pictures=false")
+
+
+def end(run, folder, epochs=1):
+    """Wait for a process; its folder and its lines on stderr, once it is whole and none of its own is left."""
+    _, err = run.communicate(timeout=90)
+    print(err)
+    assert run.returncode == 0
+    (csv,) = folder.glob("runs/2*/metrics.csv")
+    assert len(csv.read_text().splitlines()) == 1 + epochs
+    assert (csv.parent / "results.json").exists()
+    return csv.parent, err.splitlines()
+
+
+def test_invalid_variables_leave_the_rest_of_wandb_as_it_was(process, tmp_path):
+    valid = {"WANDB_MODE": "offline", "WANDB_NAME": "my run", "WANDB_X_FILES_DIR": str(tmp_path / "elsewhere")}
+    folder, lines = end(process(*SHORT, environment=INVALID | valid), tmp_path)
+    assert {line.split()[1] for line in lines} == set(INVALID)
+    assert len(lines) == len(INVALID)
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    seen = json.dumps(inspect(offline))
+    assert "my run" in seen
+    assert "lenet_lightning" in seen
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_RUN_ID", "x" * 300), ("WANDB_SWEEP_PARAM_PATH", "/nowhere")])
+def test_a_client_that_cannot_begin_costs_a_line(process, tmp_path, name, value):
+    _, lines = end(process(*SHORT, environment={"WANDB_MODE": "offline", name: value}), tmp_path)
+    assert len(lines) == 1
+    assert lines[0].startswith("W&B: the client failed (")
+    assert lines[0].endswith("metrics.csv has everything")
+
+
+@pytest.mark.parametrize("service", ["3-1-unix-{}/gone", "2-1-tcp-localhost-1", "3-1-tcp-localhost-{}"])
+def test_the_service_of_another_process_is_left_alone(process, tmp_path, service, silent_port):
+    named = service.format(tmp_path if "unix" in service else silent_port)
+    folder, lines = end(process(*SHORT, environment={"WANDB_MODE": "offline", "WANDB_SERVICE": named}), tmp_path)
+    assert not lines
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def test_a_broken_settings_file_of_the_users_costs_a_line(process, tmp_path):
+    (tmp_path / "settings").write_text("[default]\nproject = a/b\n")
+    environment = {"WANDB_MODE": "offline", "WANDB_CONFIG_DIR": str(tmp_path)}
+    folder, (line,) = end(process(*SHORT, environment=environment), tmp_path)
+    assert str(tmp_path / "settings") in line
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def test_what_the_server_writes_is_one_printable_line(process, server, tmp_path):
+    folder, _ = server
+    (folder / "refuse").write_text("no\x1b[2J\nsuch " + "x" * 1000)
+    folder, (line,) = end(process(*SHORT, environment={"WANDB_MODE": "online"}), tmp_path)
+    assert line.startswith("W&B: ")
+    assert line.endswith("this run is kept offline")
+    assert line.isprintable()
+    assert len(line) < 400
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def clients(parent):
+    """The client's processes of a process."""
+    return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if is_client(stat, parent)]
+
+
+def running(pid):
+    """Whether a process is there, other than as what its parent has yet to reap."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("act", ["flood", "close"])
+def test_a_client_that_hangs_is_ended(act, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(tracking, "CALL_S", 20)
+    logger = WandbLogger(str(tmp_path))
+    logger.log_metrics({"val/acc": 0.5}, step=1)
+    (client,) = clients(os.getpid())
+    os.kill(client, signal.SIGSTOP)
+    monkeypatch.setattr(tracking, "CALL_S", 1)
+    started = time.monotonic()
+    if act == "flood":
+        for step in range(100):
+            logger.log_metrics({"x" * 100_000: 0.5}, step=step)
+        assert not running(client)
+    logger.close(failed=False)
+    assert time.monotonic() - started < 20
+    assert not running(client)
+    err = capsys.readouterr().err
+    assert err.startswith("W&B: the client failed (no answer in 1 s)")
+    assert err.count("\n") == 1
+    assert logger.experiment.anything_of_a_run() is None
+
+
+def test_sigterm_leaves_no_hanging_client_behind(process, tmp_path):
+    run = process(*LONG, environment={"WANDB_MODE": "offline"})
+    read_until(run, "epoch 2/8")
+    (client,) = clients(run.pid)
+    os.kill(client, signal.SIGSTOP)
+    started = time.monotonic()
+    run.terminate()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert time.monotonic() - started < 10
+    assert not running(client)
+    assert sum(line.startswith("W&B:") for line in err.splitlines()) == 1
 
 
 def test_a_full_disk_under_wandbs_folder_costs_no_run(command, monkeypatch):
