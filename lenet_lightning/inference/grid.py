@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError, printable
+from lenet_lightning.errors import RunError, one_line, printable
 from lenet_lightning.inference import picture
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw(rows: list["Row"], path: Path) -> None:
     """
     cells = [(row, answer) for row in rows for answer in (row.answers or (None,))]
     if len(cells) > MOST:
-        print(f"{path}: shows the first {MOST} of {len(cells)}", file=sys.stderr)
+        print(f"{printable(path)}: shows the first {MOST} of {len(cells)}", file=sys.stderr)
     cells = cells[:MOST]
     columns = 1 if len(cells) < 4 else 2 if len(cells) < 20 else 3
     width, height = _CELL
@@ -43,7 +43,9 @@ def draw(rows: list["Row"], path: Path) -> None:
         with replacing(path) as partial:
             sheet.save(partial, "PNG", optimize=True)
     except OSError as error:
-        raise RunError(f"--picture {path}: cannot be written: {error.strerror or error}") from error
+        raise RunError(
+            f"--picture {printable(path)}: cannot be written: {one_line(error.strerror or error)}"
+        ) from error
 
 
 def _cell(row: "Row", answer: "Answer | None") -> Image.Image:
@@ -51,7 +53,7 @@ def _cell(row: "Row", answer: "Answer | None") -> Image.Image:
     pen = ImageDraw.Draw(cell)
     font, large = ImageFont.load_default(12), ImageFont.load_default(16)
     left, top = _GAP, _GAP + _HEAD
-    pen.text((left, _GAP), _short(printable(Path(row.name).name), font, 2 * _SIDE), _INK, font)
+    pen.text((left, _GAP), _short(one_line(Path(row.name).name), font, 2 * _SIDE), _INK, font)
     if answer is None:
         pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * _GAP), _INK, font)
         return cell

@@ -5,7 +5,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from lenet_lightning.errors import RunError, UsageError, printable
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.inference import framing
+from lenet_lightning.inference.bounded import BoundedFile, TooMuchError, check_exif
 
 INVERT = ("auto", "yes", "no")
 
@@ -26,6 +27,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
 # the decoder of this one takes three times as much memory as the others
 MAX_PIXELS_WEBP = 20_000_000
+# as many as JPEG can have; a strip that is longer takes much memory, and none has a digit in it
+MAX_SIDE = 65_535
 
 # of a JPEG picture that is larger, only every second, fourth or eighth line need be made
 _LARGE = (2000, 2000)
@@ -97,7 +100,7 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
         some = [max(1, length // max(1, max(image.size) // (8 * side))) for length in image.size]
         few = (Image.fromarray(_levels(image)) if image.mode in _DEEP else image).resize(some, Image.Resampling.NEAREST)
         few = few.convert("RGB" if few.mode in ("CMYK", "HSV") else "RGBA").convert("RGBA")
-        few.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        few.getexif()[ExifTags.Base.Orientation] = _orientation(image)
         upright = ImageOps.exif_transpose(few)
         upright.thumbnail((side, side))
         white = Image.new("RGBA", upright.size, "white")
@@ -108,12 +111,25 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
 def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
     """Give the picture's grey levels (height, width), uint8, upright and on white, and notices."""
     with _opened(picture) as image:
-        animated = isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
+        animated = _is_animated(image)
         image.draft("L", _LARGE)
         grey = Image.fromarray(_levels(image))
-        grey.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        grey.getexif()[ExifTags.Base.Orientation] = _orientation(image)
     del image  # not to be in memory beside two grey ones
     return np.asarray(ImageOps.exif_transpose(grey)), ["only the first of its frames was read"] if animated else []
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "GIF" and image.tile and isinstance(image.fp, BoundedFile):
+        return image.fp.has_second_frame(image)
+    return isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
+
+
+def _orientation(image: Image.Image) -> int:
+    profile = image.info.get("Raw profile type exif", "")  # as ImageMagick writes it, after three lines
+    for exif in (image.info.get("exif") or b"", bytes.fromhex("".join(profile.split("\n")[3:]))):
+        check_exif(exif)
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 @contextmanager
@@ -124,25 +140,34 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     name = printable(str(picture if path else getattr(picture, "name", "the picture")))
     if path:
         _check_file(picture, name)
-    in_memory = isinstance(picture, Image.Image)
     most = MAX_PIXELS
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as closing:
             warnings.simplefilter("ignore")  # of what it mends
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with nullcontext(picture) if in_memory else Image.open(picture, formats=FORMATS) as image:
-                most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
-                if image.width * image.height > most:
-                    raise Image.DecompressionBombError
-                yield image
-                return
+            if in_memory := isinstance(picture, Image.Image):
+                image = picture
+            else:
+                file = BoundedFile(closing.enter_context(open(picture, "rb")) if path else picture)
+                image = closing.enter_context(Image.open(file, formats=FORMATS))
+            most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+            if image.width * image.height > most:
+                raise Image.DecompressionBombError
+            if max(image.size) > MAX_SIDE:
+                raise TooMuchError(MAX_SIDE, "pixels a side", "make it smaller")
+            if not in_memory:
+                file.decode(image)
+            yield image
+            return
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"must have at most {most // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
         reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
+    except TooMuchError as error:
+        reason = str(error)
     # a damaged file makes its decoder raise anything, and not all that is whole can be converted
     except Exception as error:
-        reason = f"cannot be read: {printable(str(error)) or type(error).__name__}; save it again"
+        reason = f"cannot be read: {one_line(error) or type(error).__name__}; save it again"
     raise RunError(f"{name}: {reason}")
 
 
@@ -152,7 +177,7 @@ def _check_file(path: Path | str, name: str) -> None:
     except (OSError, ValueError) as error:
         broken = " (a link that leads nowhere)" if os.path.islink(path) else ""
         raise RunError(
-            f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}{broken}; name another"
+            f"{name}: cannot be read: {one_line(getattr(error, 'strerror', None) or error)}{broken}; name another"
         ) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"

@@ -109,7 +109,9 @@ def main(args: list[str]) -> int:
         raise RunError("stdout must be open to print the digits, is closed; leave out >&-")
     target = options.picture
     if target and not (target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()):
-        raise UsageError(f"--picture {target}: must be a .png to write, in a folder that exists; name another")
+        raise UsageError(
+            f"--picture {printable(target)}: must be a .png to write, in a folder that exists; name another"
+        )
     asked = [row for name in options.pictures for row in _named(name)]
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
     print(f"weights {provenance(recognizer)}", file=sys.stderr)

@@ -1,0 +1,207 @@
+"""A picture's file as Pillow may read it: bounded in time and memory, whatever is in it.
+
+Pillow bounds pixels. It does not bound what else a file may hold: scans, segments, chunks, directories, comments.
+"""
+
+import io
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+# while the headers are read; WebP's are read with the whole file
+_HEADER_READS = 3_000
+_HEADER_BYTES = 16_000_000
+_WEBP_BYTES = 80_000_000  # four for each of 20 million pixels
+# while the pixels are read: 8 bytes each of 50 million; run lengths and blocks have a few bytes each
+_PIXEL_READS = 2_000_000
+_PIXEL_BYTES = 400_000_000
+
+# pixels times scans of a JPEG picture: each scan visits all; those of 50 million pixels have about 10 scans
+_VISITS = 1_000_000_000
+_FEW_PIXELS = 1_000_000  # a scan takes time of its own, too
+# samples, two bytes each, that a JPEG decoder keeps from scan to scan
+_KEPT_SAMPLES = 145_000_000
+
+_CHUNKS = 1_000  # of a PNG, beside those of pixels
+_ENTRIES = 3_000  # of TIFF directories, which EXIF has, too
+_VALUES = 200_000  # numbers in them
+_STRIP_BYTES = 200_000_000  # four for each of 50 million pixels
+_LAYERS = 4  # of strips, one for each colour
+
+# TIFF's types of values: bytes of each
+_BYTES = {1: 1, 2: 1, 6: 1, 7: 1}
+_NUMBERS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+_DIRECTORIES = (34665, 34853, 40965)  # tags that lead to others: EXIF, GPS, interoperability
+
+
+class TooMuchError(Exception):
+    """The rule that a file breaks."""
+
+    def __init__(self, most: int, of_what: str, remedy: str = "save it again") -> None:
+        super().__init__(f"must have at most {most:,} {of_what}, has more; {remedy}")
+
+
+class BoundedFile:
+    """A file that raises TooMuchError when more of it is read than a picture needs.
+
+    Raises:
+        TooMuchError: its chunks or its directory have too much in them.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            file.seek(0)
+        except (AttributeError, io.UnsupportedOperation):  # a pipe
+            file = io.BytesIO(file.read(_PIXEL_BYTES))
+        self._file = file
+        self._reads = self._bytes = self._scans = 0
+        self._most_reads, self._most_bytes, self._where = _HEADER_READS, _HEADER_BYTES, "before its pixels"
+        self._most_scans: int | None = None
+        self._exif = self._last = b""
+        head = file.read(8)
+        if head == b"\x89PNG\r\n\x1a\n":
+            _check_chunks(file)
+        elif head[:2] in (b"II", b"MM"):
+            _check_directories(file)
+        file.seek(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)  # seek, tell, fileno, getvalue
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, and no more than a MB of them; all if it is negative."""
+        if size < 0:
+            data = self._file.read(_WEBP_BYTES + 1)
+            if len(data) > _WEBP_BYTES:
+                raise TooMuchError(_WEBP_BYTES, "bytes")
+            return data
+        data = self._file.read(min(size, 2**20))
+        self._reads += 1
+        self._bytes += len(data)
+        if self._reads > self._most_reads:
+            raise TooMuchError(self._most_reads, f"parts {self._where}")
+        if self._bytes > self._most_bytes:
+            raise TooMuchError(self._most_bytes, f"bytes {self._where}")
+        if self._most_scans is None:
+            self._check_metadata(data)
+        else:
+            # FF DA starts a scan and is nowhere in its data; two reads may share one
+            self._scans += data.count(b"\xff\xda") + (self._last[-1:] == b"\xff" and data[:1] == b"\xda")
+            if self._scans > self._most_scans:
+                raise TooMuchError(self._most_scans, "scans")
+        self._last = data
+        return data
+
+    def _check_metadata(self, data: bytes) -> None:
+        # Pillow reads a segment of a JPEG at once, and puts those of EXIF together
+        if data.startswith(b"Exif\0\0"):
+            self._exif += data[6:]
+            check_exif(self._exif)
+        elif data.startswith(b"MPF\0"):
+            check_exif(data[4:])
+
+    def decode(self, image: Image.Image) -> None:
+        """Change from the bounds of headers to those of pixels.
+
+        Raises:
+            TooMuchError: its decoder would take too much memory or time.
+        """
+        pixels = image.width * image.height
+        self._reads = self._bytes = 0
+        self._most_reads, self._most_bytes, self._where = _PIXEL_READS, _PIXEL_BYTES, "in and after its pixels"
+        self._most_scans = _PIXEL_BYTES
+        if hasattr(image, "layer"):  # a JPEG; what was read last is how its first scan begins: how many colours it has
+            self._most_scans = _VISITS // max(pixels, _FEW_PIXELS)
+            if "progressive" in image.info or self._last[0] < len(image.layer):
+                wide, high = (max(colour[axis] for colour in image.layer) for axis in (1, 2))
+                samples = pixels * sum(colour[1] * colour[2] for colour in image.layer) // (wide * high)
+                if samples > _KEPT_SAMPLES:
+                    raise TooMuchError(_KEPT_SAMPLES, "values in several scans")
+        if sum((right - left) * (low - top) for _, (left, top, right, low), *_ in image.tile) > _LAYERS * pixels:
+            raise TooMuchError(_LAYERS, "layers of strips")
+        if hasattr(image, "tag_v2"):
+            tags = image.tag_v2
+            columns, rows = tags.get(322, image.width), tags.get(323, min(tags.get(278, 2**32), max(image.size)))
+            if columns * rows * tags.get(277, 1) * max(tags.get(258, (1,))) > 8 * _STRIP_BYTES:
+                raise TooMuchError(_STRIP_BYTES, "bytes in a strip or a tile")
+
+    def has_second_frame(self, image: Image.Image) -> bool:
+        """Return whether a GIF picture, not loaded yet, has another frame; Pillow's way may take hours."""
+        self.seek(image.tile[0].offset)
+        self._skip_blocks()
+        while (kind := self.read(1)) not in (b"", b";", b","):
+            if kind == b"!":
+                self.read(1)
+                self._skip_blocks()
+        return kind == b","
+
+    def _skip_blocks(self) -> None:
+        while size := self.read(1):
+            if size == b"\0":
+                return
+            self.seek(size[0], io.SEEK_CUR)
+
+
+def _check_chunks(file: BinaryIO) -> None:
+    others = size = 0
+    while (head := file.read(8)) and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4])
+        if head[4:] not in (b"IDAT", b"fdAT", b"fcTL"):
+            others, size = others + 1, size + length
+            if others > _CHUNKS:
+                raise TooMuchError(_CHUNKS, "chunks beside its pixels")
+            if size > _HEADER_BYTES:
+                raise TooMuchError(_HEADER_BYTES, "bytes beside its pixels")
+        file.seek(length + 4, io.SEEK_CUR)
+
+
+def check_exif(data: bytes) -> None:
+    """Check the directory of EXIF data, which Pillow bounds as little as TIFF's.
+
+    Raises:
+        TooMuchError: it has too much in it.
+    """
+    while data.startswith(b"Exif\0\0"):
+        data = data[6:]
+    _check_directories(io.BytesIO(data))
+
+
+def _check_directories(file: BinaryIO) -> None:
+    """Add up what Pillow would read of TIFF directories: values may share their bytes, and so be gigabytes."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    order, big = "little" if head[:2] == b"II" else "big", head[2:3] == b"+"
+    word = 8 if big else 4
+    left = [int.from_bytes(head[word : 2 * word], order)]
+    entries = values = size = 0
+    while left:
+        if (at := left.pop()) >= length:
+            continue
+        file.seek(at)
+        for _ in range(int.from_bytes(file.read(8 if big else 2), order)):
+            entry = file.read(4 + 2 * word)
+            tag, kind, number, place = (
+                int.from_bytes(part, order) for part in (entry[:2], entry[2:4], entry[4:-word], entry[-word:])
+            )
+            taken = number * (_BYTES | _NUMBERS).get(kind, 0)
+            if len(entry) < 4 + 2 * word or (taken > word and place + taken > length):
+                break  # where Pillow ends, too
+            entries += 1
+            values += number if kind in _NUMBERS else 0
+            size += taken
+            for found, most, what in (
+                (entries, _ENTRIES, "entries in its directories"),
+                (values, _VALUES, "numbers in its directories"),
+                (size, _HEADER_BYTES, "bytes in its directories"),
+            ):
+                if found > most:
+                    raise TooMuchError(most, what)
+            if tag in _DIRECTORIES and number == 1:
+                value = entry[-word:]
+                if taken > word:
+                    here = file.tell()
+                    file.seek(place)
+                    value = file.read(taken)
+                    file.seek(here)
+                left.append(int.from_bytes(value[:taken], order))
