@@ -1,16 +1,39 @@
-// Runs once, in the page: gradio gives `element` (demo.py's PAGE) and `server` (the function `read` in demo.py).
-const canvas = element.querySelector("canvas");
+const canvas = document.querySelector("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
-const [draw, erase] = element.querySelectorAll("[aria-pressed]");
-const chooser = element.querySelector("input");
-const result = element.querySelector(".result");
+const [draw, erase] = document.querySelectorAll("[aria-pressed]");
+const chooser = document.querySelector("input");
+const headline = document.querySelector(".headline");
+const seen = document.querySelector(".seen");
+const notice = document.querySelector(".notice");
+const LARGEST = 10e6; // bytes that server.py takes
 let last = null; // where the stroke has got to
-let next = null; // gives the picture to read next
+let next = null; // returns the picture to read next
 let busy = false;
 
-function wipe() {
-  pen.fillStyle = "white";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
+const bars = Array.from({ length: 10 }, () => {
+  const row = document.createElement("li");
+  row.append(...["b", "i", "span"].map((tag) => document.createElement(tag)));
+  row.children[1].append(document.createElement("b"));
+  document.querySelector("ol").append(row);
+  return row.children;
+});
+
+function show(text, message, answer = {}) {
+  headline.textContent = text;
+  notice.textContent = message ?? "";
+  headline.classList.toggle("digit", Boolean(answer.seen));
+  seen.hidden = !answer.seen;
+  if (answer.seen) seen.src = answer.seen;
+  const shares = answer.probabilities;
+  const digits = [...bars.keys()];
+  if (shares) digits.sort((one, other) => shares[other] - shares[one]);
+  digits.forEach((digit, rank) => {
+    const [name, bar, share] = bars[rank];
+    const percent = shares ? `${(100 * shares[digit]).toFixed(1)}%` : "";
+    name.textContent = digit;
+    share.textContent = percent;
+    bar.firstChild.style.width = percent || "0";
+  });
 }
 
 // while one picture is being read, only the newest of the others waits
@@ -19,16 +42,31 @@ async function send(picture) {
   if (busy) return;
   busy = true;
   while (next) {
-    const url = next();
+    const waiting = next;
     next = null;
-    const answer = await server.read(url).catch(() => null); // undefined when refused
-    if (answer) result.innerHTML = answer;
-    else result.querySelector(".notice").textContent = "No answer: does the program still run?";
+    try {
+      const body = await waiting();
+      const headers = { "Content-Type": "application/octet-stream" };
+      const response = await fetch("read", { method: "POST", body, headers });
+      if (response.ok) {
+        const answer = await response.json();
+        show(answer.digit ?? "Draw a digit", answer.notice, answer);
+      } else if (response.status !== 500) {
+        show("No digit read", await response.text());
+      } else throw new Error();
+    } catch {
+      notice.textContent = "No answer: does the program still run?";
+    }
   }
   busy = false;
 }
 
-const drawing = () => canvas.toDataURL();
+const drawing = () => new Promise((resolve) => canvas.toBlob(resolve));
+
+function wipe() {
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+}
 
 function stroke(event) {
   const box = canvas.getBoundingClientRect();
@@ -68,7 +106,7 @@ canvas.addEventListener("lostpointercapture", () => {
 
 draw.addEventListener("click", () => pick(draw));
 erase.addEventListener("click", () => pick(erase));
-element.querySelector(".clear").addEventListener("click", () => {
+document.querySelector(".clear").addEventListener("click", () => {
   wipe();
   pick(draw);
   send(drawing);
@@ -76,10 +114,10 @@ element.querySelector(".clear").addEventListener("click", () => {
 
 chooser.addEventListener("change", () => {
   const [file] = chooser.files;
-  chooser.value = ""; // the same file again is a change, too
+  chooser.value = ""; // choosing the same file again is a change, too
   wipe();
-  if (file.size > 7e6) {
-    result.querySelector(".notice").textContent = `${file.name} is larger than 7 MB.`;
+  if (file.size > LARGEST) {
+    show("No digit read", `${file.name} is larger than ${LARGEST / 1e6} MB.`);
     return;
   }
   // what the browser cannot show, Python may still read
@@ -88,9 +126,8 @@ chooser.addEventListener("change", () => {
     const [width, height] = [picture.width * scale, picture.height * scale];
     pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
   }, () => {});
-  const reader = new FileReader();
-  reader.addEventListener("load", () => send(() => reader.result));
-  reader.readAsDataURL(file);
+  send(() => file);
 });
 
 wipe();
+show("Draw a digit");

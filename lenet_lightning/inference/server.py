@@ -1,0 +1,236 @@
+"""The drawing page's server: its files, and one route that takes a picture and returns what the network reads."""
+
+import asyncio
+import base64
+import io
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lenet_lightning.errors import RunError
+from lenet_lightning.inference import isolated
+from lenet_lightning.inference.predictor import Answer, Recognizer
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+BODY_BYTES = 10_000_000  # demo.js has it, too
+DRAWING_BYTES, DRAWING_SIDE = 100_000, 280  # what demo.js draws is a smaller PNG
+UPLOADS = 6  # larger bodies and other pictures that are held at once
+
+# seconds: for a request to arrive, for an upload to be decoded after it has, and for a connection in all
+ARRIVAL, DECODING, LIFETIME = 10, 15, 30
+CONNECTIONS = 100
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    # one request each: uvicorn would wait for ever for the rest of a second one
+    "Connection": "close",
+}
+
+
+class Guard:
+    """ASGI middleware: refuse with 403 what another site's page asks for.
+
+    Args:
+        app: what answers.
+        host: the name or address served, beside this machine's own names and the address that was connected to.
+    """
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self.app = app
+        self.hosts = {*LOCAL, host.lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or refuse one request."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        # a foreign name may have been made to point here (DNS rebinding)
+        known = _hostname(host) in self.hosts | {scope["server"][0]} and origin in (None, f"http://{host}")
+        app = self.app if known else PlainTextResponse("not requested by this page", 403)
+        await app(scope, receive, send)
+
+
+class Reader:
+    """The route that reads a picture.
+
+    A drawing of the page is small and read at once. Any other picture waits its turn and is decoded in a process of its
+    own, so that none can take the page's time or memory.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+        self.thread = ThreadPoolExecutor(1)
+        self.decoding = asyncio.Lock()
+        self.uploads: set[Request] = set()
+
+    async def read(self, request: Request) -> Response:
+        """Return digit, probabilities, the image seen and a notice as JSON, all null for a blank picture.
+
+        408 the request is too slow, 413 too large, 415 no picture by its type, 422 the picture cannot be read, 503 too
+        many uploads, or decoding takes too long.
+        """
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("image/") and kind != "application/octet-stream":
+            raise HTTPException(415, "Content-Type must be image/* or application/octet-stream")
+        try:
+            return JSONResponse(_json(await self._answer(request, await self._body(request))))
+        except RunError as error:
+            raise HTTPException(422, str(error)) from error
+        except ClientDisconnect:
+            return Response()  # to nobody
+        finally:
+            self.uploads.discard(request)
+
+    async def _body(self, request: Request) -> bytes:
+        body, refusal = bytearray(), None
+        try:
+            async with asyncio.timeout(ARRIVAL):
+                # to its end, refused or not: a client that is still sending would not see the answer
+                async for chunk in request.stream():
+                    if not refusal:
+                        body += chunk
+                        refusal = self._refusal(request, len(body))
+                    if refusal:
+                        body.clear()
+        except TimeoutError as error:
+            raise HTTPException(408, f"the picture took more than {ARRIVAL} s to arrive") from error
+        if refusal:
+            raise refusal
+        return bytes(body)
+
+    async def _answer(self, request: Request, data: bytes) -> Answer:
+        in_thread = asyncio.get_running_loop().run_in_executor
+        if len(data) <= DRAWING_BYTES and (answer := await in_thread(self.thread, self._drawing, data)):
+            return answer
+        if refusal := self._refusal(request, DRAWING_BYTES + 1):
+            raise refusal
+        try:
+            async with asyncio.timeout(DECODING), self.decoding:
+                framed = await isolated.frame(data)
+        except TimeoutError as error:
+            raise HTTPException(503, f"not read within {DECODING} s; try again, or make it smaller") from error
+        return (await in_thread(self.thread, self.recognizer.answers, [framed]))[0]
+
+    def _refusal(self, request: Request, size: int) -> HTTPException | None:
+        if size > BODY_BYTES:
+            return HTTPException(413, f"a picture must have at most {BODY_BYTES // 1_000_000} MB")
+        if size > DRAWING_BYTES and request not in self.uploads:
+            if len(self.uploads) == UPLOADS:
+                return HTTPException(503, "too many pictures at once; try again")
+            self.uploads.add(request)
+        return None
+
+    def _drawing(self, data: bytes) -> Answer | None:
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+                if max(image.size) > DRAWING_SIDE:
+                    return None
+        # a damaged file makes its decoder raise anything; it is refused where the others are decoded
+        except Exception:
+            return None
+        return self.recognizer(io.BytesIO(data))
+
+
+def app(recognizer: Recognizer, host: str) -> Starlette:
+    """Return the ASGI application that serves the page as `host`."""
+    here = Path(__file__).parent
+    page = (here / "demo.html").read_text("utf-8").replace("{weights}", escape(_provenance(recognizer)))
+    files = {
+        "/": Response(page, media_type="text/html"),
+        "/demo.css": Response((here / "demo.css").read_bytes(), media_type="text/css"),
+        "/demo.js": Response((here / "demo.js").read_bytes(), media_type="text/javascript"),
+    }
+    routes = [Route(path, file, methods=["GET"]) for path, file in files.items()]
+    routes.append(Route("/read", Reader(recognizer).read, methods=["POST"]))
+    made = Starlette(
+        routes=routes, middleware=[Middleware(Guard, host=host)], exception_handlers={Exception: _unexpected}
+    )
+    made.router.redirect_slashes = False
+    return made
+
+
+def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
+    """Serve the page on a listening socket until SIGINT or SIGTERM."""
+    alive: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
+
+    # of uvicorn's class only asyncio.Protocol's public methods are used
+    class Connection(H11Protocol):
+        """One that ends after LIFETIME, whatever it does, or when it is the oldest of too many."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            alive[transport] = asyncio.get_running_loop().call_later(LIFETIME, transport.abort)
+            if len(alive) > CONNECTIONS:
+                next(iter(alive)).abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            alive.pop(self.transport).cancel()
+
+    config = uvicorn.Config(
+        app(recognizer, host),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        headers=list(HEADERS.items()),
+        # below it are tracebacks, and texts of whoever sends
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=CONNECTIONS,  # so many are accepted at once, each a file
+        timeout_graceful_shutdown=1,
+    )
+    uvicorn.Server(config).run([listening])
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    if answer.probabilities is None:
+        return {"digit": None, "probabilities": None, "seen": None, "notice": answer.notice}
+    png = io.BytesIO()
+    Image.fromarray(answer.seen).save(png, "PNG")
+    return {
+        "digit": answer.digit,
+        "probabilities": answer.probabilities.tolist(),
+        "seen": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
+        "notice": answer.notice,
+    }
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    # not its text: that may be the sender's
+    print(f"error: {type(error).__name__}: a request was answered with 500", file=sys.stderr)
+    return PlainTextResponse("internal error", 500)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _provenance(recognizer: Recognizer) -> str:
+    weights = "/".join(recognizer.weights.parts[-2:])
+    accuracy = recognizer.facts.get("test/acc")
+    return f"Weights: {weights}" + ("" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right")
