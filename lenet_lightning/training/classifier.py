@@ -127,6 +127,7 @@ class DigitClassifier(LightningModule):
         self._labels: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._first_step = self.trainer.global_step + 1
+        self._validated_step: int | None = None
         if not self.automatic_optimization:
             self._estimate_curvature()
 
@@ -175,10 +176,12 @@ class DigitClassifier(LightningModule):
         self._norms.append(nn.utils.get_total_norm(gradients).view(1))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Average the weights and note the time: a validation may come next."""
+        """Average the weights and note the time: a validation may come next, as it does after the last step."""
         if self.averaged:
             self._average()
         self._stopped = time.perf_counter()
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True  # or Lightning would not validate what max_steps ends within an epoch
 
     def _average(self) -> None:
         # AveragedModel.update_parameters, in a quarter of its time, and without asking a GPU for the count
@@ -212,6 +215,10 @@ class DigitClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
         self._check_finite()
+        if self._validated_step != self.trainer.global_step:
+            # of other weights: they must be neither printed beside this epoch nor choose its checkpoint
+            for name in ("val/loss", "val/acc"):
+                self.trainer.callback_metrics.pop(name, None)
         losses, norms = torch.cat(self._losses), torch.cat(self._norms)
         correct = torch.cat(self._logits).argmax(1).eq(torch.cat(self._labels))
         sums = losses.sum(), correct.sum(), norms.sum()
@@ -240,8 +247,10 @@ class DigitClassifier(LightningModule):
         self._evaluate(batch, "val", self.val_acc)
 
     def on_validation_epoch_end(self) -> None:
-        """Say which epoch was validated, counted from 1 as everywhere here."""
-        self.log("epoch", self.current_epoch + 1.0)
+        """Note which step was validated, and log its epoch, counted from 1 as everywhere here."""
+        if self.trainer.state.fn == "fit":
+            self._validated_step = self.trainer.global_step
+            self.log("epoch", self.current_epoch + 1.0)
 
     def on_test_epoch_start(self) -> None:
         """Forget an earlier test."""

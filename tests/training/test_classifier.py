@@ -136,6 +136,13 @@ def test_settings_that_the_optimizer_refuses_are_refused_at_once():
         DigitClassifier(optimizer=sgd(-1.0))
 
 
+def test_validate_outside_of_a_fit_returns_the_metrics_alone(digits):
+    model = DigitClassifier(optimizer=sgd(0.02))
+    trainer = fit(model, digits, 2)
+    (metrics,) = trainer.validate(model, DataLoader(TensorDataset(*digits), 20), verbose=False)
+    assert metrics.keys() == {"val/loss", "val/acc"}
+
+
 def test_example_input_fits():
     model = DigitClassifier()
     assert model(model.example_input_array).shape == (1, 10)
