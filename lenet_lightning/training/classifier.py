@@ -10,17 +10,22 @@ from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, restricted
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy
 
-from lenet_lightning.errors import RunError
+from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training.losses import LOSSES
 from lenet_lightning.training.one_by_one import OneByOne
 from lenet_lightning.training.scores import scores
 from lenet_lightning.training.sdlm import PASS_RATES, PATTERNS, SDLM, curvature
+
+UNSUITABLE = {
+    LBFGS: "sees a batch many times in a step: here each digit counts once",
+    SparseAdam: "takes sparse gradients alone",
+}
 
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 
@@ -36,11 +41,12 @@ class DigitClassifier(LightningModule):
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
-        optimizer: any torch.optim optimizer: `SGD`, `AdamW`, ... with its own settings (`optimizer.lr`); for the
-            historical networks also `lenet_lightning.training.sdlm.SDLM`, which goes through a batch pattern by
-            pattern.
+        optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
+            (`optimizer.lr`); for the historical networks also `lenet_lightning.training.sdlm.SDLM`, which goes through
+            a batch pattern by pattern.
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
-            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr.
+            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr. None changes
+            momentum or betas.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         averaging: decay of an exponential moving average of the weights, which is then what is validated, tested and
@@ -99,6 +105,9 @@ class DigitClassifier(LightningModule):
             tried = optimizer(self.network.parameters())
         except (ValueError, TypeError, RuntimeError) as error:
             raise ValueError(f"model.optimizer: {error}") from error
+        for kind, reason in UNSUITABLE.items():
+            if isinstance(tried, kind):
+                raise ValueError(f"model.optimizer: must be another one than {kind.__name__}, which {reason}")
         if isinstance(tried, SDLM) and network == "lenet5":
             raise ValueError("model.optimizer SDLM: model.network must be lenet5_1998 or lenet1, got lenet5")
         if isinstance(tried, SDLM) and schedule == "onecycle":
@@ -127,6 +136,7 @@ class DigitClassifier(LightningModule):
         self._labels: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._first_step = self.trainer.global_step + 1
+        self._validated_step: int | None = None
         if not self.automatic_optimization:
             self._estimate_curvature()
 
@@ -175,10 +185,12 @@ class DigitClassifier(LightningModule):
         self._norms.append(nn.utils.get_total_norm(gradients).view(1))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Average the weights and note the time: a validation may come next."""
+        """Average the weights and note the time: a validation may come next, as it does after the last step."""
         if self.averaged:
             self._average()
         self._stopped = time.perf_counter()
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True  # or Lightning would not validate what max_steps ends within an epoch
 
     def _average(self) -> None:
         # AveragedModel.update_parameters, in a quarter of its time, and without asking a GPU for the count
@@ -212,6 +224,10 @@ class DigitClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
         self._check_finite()
+        if self._validated_step != self.trainer.global_step:
+            # of other weights: they must be neither printed beside this epoch nor choose its checkpoint
+            for name in ("val/loss", "val/acc"):
+                self.trainer.callback_metrics.pop(name, None)
         losses, norms = torch.cat(self._losses), torch.cat(self._norms)
         correct = torch.cat(self._logits).argmax(1).eq(torch.cat(self._labels))
         sums = losses.sum(), correct.sum(), norms.sum()
@@ -240,8 +256,10 @@ class DigitClassifier(LightningModule):
         self._evaluate(batch, "val", self.val_acc)
 
     def on_validation_epoch_end(self) -> None:
-        """Say which epoch was validated, counted from 1 as everywhere here."""
-        self.log("epoch", self.current_epoch + 1.0)
+        """Note which step was validated, and log its epoch, counted from 1 as everywhere here."""
+        if self.trainer.state.fn == "fit":
+            self._validated_step = self.trainer.global_step
+            self.log("epoch", self.current_epoch + 1.0)
 
     def on_test_epoch_start(self) -> None:
         """Forget an earlier test."""
@@ -284,10 +302,19 @@ class DigitClassifier(LightningModule):
             return optimizer
         if self.hparams.schedule == "paper":
             return [optimizer], [LambdaLR(optimizer, _paper_rate)]
+        if math.isinf(self.trainer.estimated_stepping_batches):
+            raise UsageError(
+                "trainer.max_epochs or max_steps must be set with model.schedule onecycle, got neither: it ends at the "
+                "last step"
+            )
+        return [optimizer], [{"scheduler": self._onecycle(optimizer), "interval": "step"}]
+
+    def _onecycle(self, optimizer: Optimizer) -> OneCycleLR:
         rates = [group["lr"] for group in optimizer.param_groups]
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, rates, total_steps, pct_start=self.hparams.warmup)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        steps = max(2, int(self.trainer.estimated_stepping_batches))  # a single step would be the last one, at zero
+        warmup = self.hparams.warmup if self.hparams.warmup * steps > 1 else 0.0  # of 1 step, torch divides by zero
+        # momentum and betas stay those of the config
+        return OneCycleLR(optimizer, rates, steps, pct_start=warmup, cycle_momentum=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the seconds trained so far."""

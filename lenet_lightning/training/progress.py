@@ -25,7 +25,8 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar."""
-        self._best = getattr(trainer.checkpoint_callback, "best_model_score", None) or 0.0
+        best = [each.best_model_score for each in trainer.checkpoint_callbacks if each.monitor == "val/acc"]
+        self._best = (best and best[0]) or 0.0
         self._unprinted: int | None = None
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
@@ -47,12 +48,18 @@ class EpochLines(ProgressBar):
         """Print the line of the epoch before: its figures are complete only now."""
         self._print_line(trainer)
         if self._bar:
-            self._bar.update(self._task, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+            self._bar.update(self._task, epoch=_numbered(trainer.current_epoch + 1, trainer))
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Move the bar."""
         if self._bar and trainer.global_step % 10 == 0:
             self._bar.update(self._task, completed=trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the metrics of a validation within an epoch; those at its end are in its own line."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and not trainer.fit_loop.epoch_loop.done:
+            epoch = _numbered(trainer.current_epoch + 1, trainer)
+            self._console.print(f"{epoch}, step {trainer.global_step}{_stage(trainer, 'val')}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that an epoch is finished."""
@@ -75,15 +82,26 @@ class EpochLines(ProgressBar):
     def _print_line(self, trainer: Trainer) -> None:
         if self._unprinted is None:
             return
-        epoch, total = self._unprinted, trainer.max_epochs
+        line = _numbered(self._unprinted, trainer)
         self._unprinted = None
-        figures = trainer.callback_metrics
-        line = f"epoch {epoch:{len(str(total))}}/{total}"
-        line += f"   train loss {figures['train/loss']:.4f}  acc {figures['train/acc']:7.2%}"
-        if "val/acc" in figures:
-            line += f"   val loss {figures['val/loss']:.4f}  acc {figures['val/acc']:7.2%}"
-        line += f"   {figures['time/epoch_s']:.1f} s"
-        if figures.get("val/acc", 0.0) > self._best:
-            self._best = figures["val/acc"]
+        if not trainer.is_last_batch:
+            line += f", step {trainer.global_step}"  # it was cut short
+        metrics = trainer.callback_metrics
+        line += _stage(trainer, "train")
+        if "val/acc" in metrics:
+            line += _stage(trainer, "val")
+        line += f"   {metrics['time/epoch_s']:.1f} s"
+        if metrics.get("val/acc", 0.0) > self._best:
+            self._best = metrics["val/acc"]
             line += "   best so far"
         self._console.print(line)
+
+
+def _numbered(epoch: int, trainer: Trainer) -> str:
+    total = trainer.max_epochs
+    return f"epoch {epoch}" if total in (None, -1) else f"epoch {epoch:{len(str(total))}}/{total}"
+
+
+def _stage(trainer: Trainer, stage: str) -> str:
+    metrics = trainer.callback_metrics
+    return f"   {stage} loss {metrics[f'{stage}/loss']:.4f}  acc {metrics[f'{stage}/acc']:7.2%}"

@@ -44,3 +44,12 @@ class Watch(Callback):
         whole = b"".join(values.numpy().tobytes() for values in pl_module.state_dict().values())
         with open(f"ended-{trainer.global_rank}", "w") as file:
             file.write(sha256(whole).hexdigest())
+
+
+class SpoilTheEnd(Callback):
+    """Forget everything at the last step of each epoch, after its last validation."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        if trainer.is_last_batch:
+            for weights in pl_module.parameters():
+                weights.data.zero_()

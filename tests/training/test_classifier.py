@@ -9,6 +9,7 @@ from lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from lenet_lightning import DigitClassifier
+from lenet_lightning.errors import UsageError
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training import classifier
 from lenet_lightning.training.losses import LOSSES
@@ -104,6 +105,73 @@ def test_onecycle_rises_to_the_optimizers_rate_and_ends_at_zero(digits):
     assert rates[-1] < 1e-4
 
 
+@pytest.mark.parametrize("warmup", [0.01, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10])
+def test_onecycle_trains_with_any_number_of_steps(digits, steps, warmup):
+    rates = []
+
+    class Watched(DigitClassifier):
+        def on_train_batch_start(self, *_):
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    model = Watched(optimizer=sgd(0.1), schedule="onecycle", warmup=warmup)
+    before = model.network.linear3.weight.detach().clone()
+    fit(model, digits, steps, batch_size=100)
+    assert len(rates) == steps
+    assert 0.001 < max(rates) <= 0.1
+    assert min(rates) > 0
+    assert steps == 1 or rates[-1] < 1e-6
+    assert not torch.equal(model.network.linear3.weight, before)
+
+
+def test_onecycle_without_an_end_is_refused(digits):
+    with pytest.raises(UsageError, match=r"trainer\.max_epochs or max_steps must be set"):
+        fit(DigitClassifier(schedule="onecycle"), digits, -1)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "onecycle", "paper"])
+@pytest.mark.parametrize(
+    ("optimizer", "name", "value"),
+    [
+        (sgd(0.01), "momentum", 0.9),
+        (partial(torch.optim.SGD, lr=0.01), "momentum", 0),
+        (partial(torch.optim.AdamW, betas=(0.8, 0.95)), "betas", (0.8, 0.95)),
+        (partial(torch.optim.RMSprop, momentum=0.3), "momentum", 0.3),
+    ],
+)
+def test_no_schedule_changes_momentum_or_betas(digits, schedule, optimizer, name, value):
+    seen = set()
+
+    class Watched(DigitClassifier):
+        def on_train_batch_start(self, *_):
+            seen.add(self.trainer.optimizers[0].param_groups[0][name])
+
+    fit(Watched(optimizer=optimizer, schedule=schedule), digits, 2)
+    assert seen == {value}
+
+
+OPTIMIZERS = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+}
+
+
+@pytest.mark.parametrize("schedule", ["constant", "onecycle", "paper"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_of_torch_trains_with_every_schedule_or_is_refused_at_once(digits, name, schedule):
+    torch.manual_seed(1)
+    if name in ("LBFGS", "Muon", "SparseAdam"):
+        with pytest.raises(ValueError, match=rf"^model\.optimizer: .*{name}"):
+            DigitClassifier(optimizer=OPTIMIZERS[name], schedule=schedule)
+        return
+    model = DigitClassifier(optimizer=OPTIMIZERS[name], schedule=schedule)
+    before = model.network.linear3.weight.detach().clone()
+    logged = fit(model, digits, 2).callback_metrics
+    assert logged["train/loss"].isfinite()
+    assert not torch.equal(model.network.linear3.weight, before)
+
+
 def test_averaging_validates_and_keeps_the_average(digits):
     torch.manual_seed(1)
     decay, weights = 0.5, []
@@ -134,6 +202,13 @@ def test_saved_hyper_parameters_are_plain_values():
 def test_settings_that_the_optimizer_refuses_are_refused_at_once():
     with pytest.raises(ValueError, match=r"model\.optimizer: Invalid learning rate: -1"):
         DigitClassifier(optimizer=sgd(-1.0))
+
+
+def test_validate_outside_of_a_fit_returns_the_metrics_alone(digits):
+    model = DigitClassifier(optimizer=sgd(0.02))
+    trainer = fit(model, digits, 2)
+    (metrics,) = trainer.validate(model, DataLoader(TensorDataset(*digits), 20), verbose=False)
+    assert metrics.keys() == {"val/loss", "val/acc"}
 
 
 def test_example_input_fits():
