@@ -256,6 +256,8 @@ class CLI(LightningCLI):
             else:
                 trainer.fit(model, datamodule=datamodule, ckpt_path=self.checkpoint, weights_only=True)
             self.run = trainer.strategy.broadcast(self.run)
+            if self.run and self.first:
+                runs.check_there(self.run)
             kept = self.run / (runs.BEST if self.validated else runs.LAST) if self.run else None
             there = trainer.strategy.broadcast(bool(kept) and kept.exists())
             lines = self._keep(kept, trackers) if there else ["not tested: no checkpoint was kept"]

@@ -122,7 +122,7 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
         UsageError: it was written within an epoch; the run is to be resumed with another recipe, other processes,
             another kind of device, up to an epoch that is behind it, or with trainer.max_steps.
     """
-    if missing := {"loops", "optimizer_states", "lr_schedulers", RECIPE, RANDOM} - checkpoint.keys():
+    if missing := {"loops", "callbacks", "optimizer_states", "lr_schedulers", RECIPE, RANDOM} - checkpoint.keys():
         raise RunError(
             f"{path}: cannot be resumed from, it has no {', '.join(sorted(missing))}; pass a last.ckpt of `fit`"
         )

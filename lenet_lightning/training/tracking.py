@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import sys
@@ -85,9 +86,11 @@ class WandbLogger(LightningWandbLogger):
         self._lost = False
 
     def go_on(self, run_id: str | None) -> None:
-        """Let what is logged join the W&B run `run_id` that a resumed training began."""
-        if run_id:
+        """Let what is logged join the W&B run `run_id`, of which a checkpoint has the id."""
+        if run_id and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):  # it becomes part of a path
             self._id = self._wandb_init["id"] = run_id
+        elif run_id:
+            _say(f"the checkpoint's run id is invalid ({one_line(run_id, 80)}); a new W&B run begins")
 
     @property
     def experiment(self) -> Any:
