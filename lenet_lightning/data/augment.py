@@ -34,11 +34,11 @@ class Distortion:
     elastic: NonNegativeFloat = 0.0
 
     def __bool__(self) -> bool:
-        """Whether this changes a digit at all."""
+        """Return whether this changes a digit at all."""
         return any((self.rotation, self.scale, self.shift, self.shear, self.elastic))
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Give distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""
+        """Return distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""
         n, device = len(images), images.device
         strength = torch.tensor(
             [
@@ -65,7 +65,7 @@ class Distortion:
 
 @cache
 def _basis(device: torch.device) -> Tensor:
-    """The 19 fields (19, 28*28) that every distortion is a linear mix of: x, y, 1, and a bicubic bump for each knot."""
+    """Return the 19 fields (19, 28*28) that each distortion mixes: x, y, 1, and a bicubic bump for each knot."""
     centres = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     knots = torch.eye(KNOTS**2).view(KNOTS**2, 1, KNOTS, KNOTS)

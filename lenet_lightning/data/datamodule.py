@@ -29,7 +29,7 @@ class MNISTDataModule(LightningDataModule):
     """The 60,000 split into training and validation, and the 10,000 for the test.
 
     Batches are images (N, 1, 28, 28), float32, normalised, on the device of the module, and labels (N,), int64.
-    The order of the training digits and their distortion are functions of the seed, the epoch and the process alone.
+    The order of the training digits and their distortion are functions of the seed, the epoch and the process.
 
     Args:
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
@@ -37,8 +37,8 @@ class MNISTDataModule(LightningDataModule):
         batch_size: training digits in a step, in each process.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
             the last epoch's checkpoint is the run's.
-        split_seed: seed of that choice; the training seed does not move it.
-        distortion: how training digits are augmented; not at all unless given.
+        split_seed: seed of that choice, which does not depend on the training seed.
+        distortion: how training digits are augmented; by default not at all.
         variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
             0 for a new one each time and the digit itself never.
         mean: subtracted from pixels between 0 and 1.
@@ -134,7 +134,7 @@ class MNISTDataModule(LightningDataModule):
         sampler = EpochSampler(len(digits), *self._share, seed)
         # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
         draws = torch.Generator()
-        return DataLoader(digits, batch_size, sampler=sampler, collate_fn=_as_is, generator=draws)
+        return DataLoader(digits, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return a batch that is on the CPU already as it is: looking through it costs time in each step."""
@@ -157,10 +157,6 @@ class MNISTDataModule(LightningDataModule):
             seed = _mix(self.seed, epoch, self.trainer.global_rank)
             self._generator = torch.Generator(device).manual_seed(seed)
         return self._generator
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch
 
 
 def _mix(*numbers: int) -> int:
