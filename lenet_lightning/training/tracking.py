@@ -299,8 +299,7 @@ def _end_client() -> None:
             name, rest = stat.read_text(errors="replace").rsplit(")", 1)
             if name.endswith("(wandb-core") and int(rest.split()[1]) == os.getpid():
                 os.killpg(int(stat.parent.name), signal.SIGKILL)  # it leads a group, for its own children
-    with suppress(Exception):
-        _bounded(END_S, wandb.finish)  # or a later run would be taken for part of the dead one
+    wandb.run = None  # or Lightning would take the next run for part of a dead one
 
 
 @contextmanager
