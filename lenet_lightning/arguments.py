@@ -9,7 +9,9 @@ from lenet_lightning.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """argparse's, without abbreviations, and with errors of one line."""
 
-    def __init__(self, command: str, description: str) -> None:
+    def __init__(self, command: str, docstring: str | None) -> None:
+        # there are no docstrings with PYTHONOPTIMIZE=2
+        description = docstring and docstring.splitlines()[0]
         super().__init__(prog=f"lenet_lightning {command}", description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:

@@ -20,7 +20,7 @@ def main(args: list[str]) -> int:
             Recognizer.
         RunError: the port is taken or not allowed; as Recognizer.
     """
-    parser = Parser("demo", main.__doc__.splitlines()[0])
+    parser = Parser("demo", main.__doc__)
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="weights (default: the newest run's, or those of the package)"
     )

@@ -80,7 +80,7 @@ def main(args: list[str]) -> int:
     Raises:
         UsageError: there is no such network.
     """
-    parser = Parser("describe", main.__doc__.splitlines()[0])
+    parser = Parser("describe", main.__doc__)
     parser.add_argument("--network", choices=tuple(NETWORKS), help="which one (default: all)")
     wanted = parser.parse_args(args).network
     console = Console(width=88, highlight=False)

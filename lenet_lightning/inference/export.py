@@ -32,7 +32,7 @@ def main(args: list[str]) -> int:
         RunError: the weights are damaged, the file cannot be written, or does not answer as the network does; an older
             file is intact.
     """
-    parser = Parser("export", main.__doc__.splitlines()[0])
+    parser = Parser("export", main.__doc__)
     parser.add_argument(
         "--format",
         choices=("pth", "safetensors", "onnx"),

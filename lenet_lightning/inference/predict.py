@@ -80,7 +80,7 @@ def main(args: list[str]) -> int:
         RunError: the drawn picture cannot be written, stdout is closed; or as Recognizer.
         OSError: what is printed cannot be written.
     """
-    parser = Parser("predict", main.__doc__.splitlines()[0])
+    parser = Parser("predict", main.__doc__)
     parser.add_argument(
         "pictures", nargs="+", metavar="PICTURE", help="a picture, a folder of pictures, or - for stdin"
     )

@@ -18,7 +18,7 @@ def main(args: list[str]) -> int:
         UsageError: no such run, or none that was tracked.
         RunError: the dashboard failed.
     """
-    parser = Parser("dashboard", main.__doc__.splitlines()[0])
+    parser = Parser("dashboard", main.__doc__)
     parser.add_argument("run", nargs="?", help="a run's folder, or `all`; the newest run unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs (default: runs)")
     options = parser.parse_args(args)

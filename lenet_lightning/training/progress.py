@@ -1,5 +1,6 @@
 """What a person sees of a training: a line per epoch and, on a terminal, a bar below."""
 
+import sys
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -16,7 +17,8 @@ class EpochLines(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(highlight=False, soft_wrap=True)
+        # named, or rich would take any encoding for UTF-8
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
 
     def disable(self) -> None:
