@@ -114,6 +114,7 @@ def _watch(awaited: socket.socket, parent: int, follows: bool) -> None:
         except TimeoutError:
             continue
         if not byte:
+            awaited.close()
             return
         number, now = byte[0], time.monotonic()
         if number not in _handlers:
