@@ -30,11 +30,14 @@ from lenet_lightning.inference.predictor import Answer, Recognizer
 LOCAL = ("127.0.0.1", "::1", "localhost")
 BODY_BYTES = 10_000_000  # demo.js has it, too
 DRAWING_BYTES, DRAWING_SIDE = 100_000, 280  # what demo.js draws is a smaller PNG
-UPLOADS = 6  # larger bodies and other pictures that are held at once
+UPLOADS = 4  # larger bodies and other pictures that are held at once
 
 # seconds: for a request to arrive, for an upload to be decoded after it has, and for a connection in all
-ARRIVAL, DECODING, LIFETIME = 10, 15, 30
+ARRIVAL, DECODING, LIFETIME = 10, 10, 22
 CONNECTIONS = 100
+
+TOO_LARGE = (413, f"a picture must have at most {BODY_BYTES // 1_000_000} MB")
+BUSY = (503, "too many pictures at once; try again")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -107,23 +110,27 @@ class Reader:
             async with asyncio.timeout(ARRIVAL):
                 # to its end, refused or not: a client that is still sending would not see the answer
                 async for chunk in request.stream():
-                    if not refusal:
-                        body += chunk
-                        refusal = self._refusal(request, len(body))
+                    if refusal:
+                        continue
+                    body += chunk
+                    if len(body) > BODY_BYTES:
+                        refusal = TOO_LARGE
+                    elif len(body) > DRAWING_BYTES and not self._admit(request):
+                        refusal = BUSY
                     if refusal:
                         body.clear()
         except TimeoutError as error:
             raise HTTPException(408, f"the picture took more than {ARRIVAL} s to arrive") from error
         if refusal:
-            raise refusal
+            raise HTTPException(*refusal)
         return bytes(body)
 
     async def _answer(self, request: Request, data: bytes) -> Answer:
         in_thread = asyncio.get_running_loop().run_in_executor
-        if len(data) <= DRAWING_BYTES and (answer := await in_thread(self.thread, self._drawing, data)):
-            return answer
-        if refusal := self._refusal(request, DRAWING_BYTES + 1):
-            raise refusal
+        if _is_drawing(data):
+            return await in_thread(self.thread, self.recognizer, io.BytesIO(data))
+        if not self._admit(request):
+            raise HTTPException(*BUSY)
         try:
             async with asyncio.timeout(DECODING), self.decoding:
                 framed = await isolated.frame(data)
@@ -131,24 +138,10 @@ class Reader:
             raise HTTPException(503, f"not read within {DECODING} s; try again, or make it smaller") from error
         return (await in_thread(self.thread, self.recognizer.answers, [framed]))[0]
 
-    def _refusal(self, request: Request, size: int) -> HTTPException | None:
-        if size > BODY_BYTES:
-            return HTTPException(413, f"a picture must have at most {BODY_BYTES // 1_000_000} MB")
-        if size > DRAWING_BYTES and request not in self.uploads:
-            if len(self.uploads) == UPLOADS:
-                return HTTPException(503, "too many pictures at once; try again")
+    def _admit(self, request: Request) -> bool:
+        if len(self.uploads) < UPLOADS:
             self.uploads.add(request)
-        return None
-
-    def _drawing(self, data: bytes) -> Answer | None:
-        try:
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-                if max(image.size) > DRAWING_SIDE:
-                    return None
-        # a damaged file makes its decoder raise anything; it is refused where the others are decoded
-        except Exception:
-            return None
-        return self.recognizer(io.BytesIO(data))
+        return request in self.uploads
 
 
 def app(recognizer: Recognizer, host: str) -> Starlette:
@@ -202,6 +195,13 @@ def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run([listening])
+
+
+def _is_drawing(data: bytes) -> bool:
+    # the size is in IHDR; Pillow would also take one that comes later
+    size = max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
+    alone = data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") and data.count(b"IHDR") == 1
+    return alone and size <= DRAWING_SIDE and len(data) <= DRAWING_BYTES
 
 
 def _json(answer: Answer) -> dict[str, Any]:
