@@ -181,7 +181,7 @@ class CLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise UsageError(one_line(error)) from error
+            raise UsageError(one_line(error, 2_000)) from error  # the cause may come last
         world.check(self.trainer.world_size)
         if not self.model.automatic_optimization:
             for name, only in (("world_size", 1), ("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
