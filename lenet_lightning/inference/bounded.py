@@ -10,7 +10,7 @@ from PIL import Image
 
 # while the headers are read; WebP's are read with the whole file
 _HEADER_READS = 3_000
-_HEADER_BYTES = 16_000_000
+_HEADER_BYTES = 8_000_000
 _WEBP_BYTES = 80_000_000  # four for each of 20 million pixels
 # while the pixels are read: 8 bytes each of 50 million; run lengths and blocks have a few bytes each
 _PIXEL_READS = 2_000_000

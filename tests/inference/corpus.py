@@ -142,6 +142,7 @@ NO_PICTURE = (
     "must be a picture (PNG, JPEG, GIF, BMP, WEBP, TIFF), is something else or damaged; save it as one of these"
 )
 TOO_LARGE = "must have at most 50 million pixels, has more; make it smaller"
+TOO_LONG = "must have at most 65,535 pixels a side, has more; make it smaller"
 NOT_FINITE = "cannot be read: it has pixels that are not finite numbers; save it again"
 
 
@@ -183,6 +184,7 @@ BAD = [
         _image(lambda: Image.new("L", (5_000, 4_001)), lossless=True, method=0),
         error=TOO_LARGE.replace("50", "20"),
     ),
+    Case("a side too long.png", _image(lambda: Image.new("L", (1, 65_536), 9)), error=TOO_LONG),
     Case("truncated.png", lambda path: _half(path, seven()), error=damaged("image file is truncated")),
     Case("truncated.jpg", _cut_jpeg, error=damaged("image file is truncated")),
     Case("lab.tiff", _image(_lab), error=damaged("conversion from LAB to RGB not supported")),
@@ -207,6 +209,7 @@ BLANK = [
     Case("all white.png", _image(lambda: Image.new("L", (300, 200), 255)), notice="blank"),
     Case("1x1.png", _image(lambda: Image.new("L", (1, 1), 9)), notice="blank"),
     Case("1x10000.png", _image(lambda: Image.new("L", (1, 10_000), 9)), notice="blank"),
+    Case("65535x1.png", _image(lambda: Image.new("L", (65_535, 1), 9)), notice="blank"),
     Case("10000x1.png", _image(lambda: Image.new("L", (10_000, 1), 9)), notice="blank"),
     Case("nothing on nothing.png", _image(lambda: Image.new("RGBA", (90, 90), (0, 0, 0, 0))), notice="blank"),
     Case("just not too large.png", lambda path: path.write_bytes(_png(10_000, 5_000)), notice="blank"),

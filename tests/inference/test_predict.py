@@ -452,7 +452,7 @@ LARGE = {
     "float.tiff": lambda path: corpus.seven(side=7_000).convert("F").save(path),
     "colour.bmp": lambda path: corpus.seven(side=7_000, mode="RGB").save(path),
     "colour.webp": lambda path: corpus.seven(side=4_472, mode="RGB").save(path, method=0),
-    "wide.png": lambda path: Image.new("RGBA", (25_000_000, 2)).save(path, compress_level=1),
+    "wide.png": lambda path: Image.new("RGBA", (65_535, 762)).save(path, compress_level=1),
 }
 
 
