@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.dataset import Batch, EpochSampler, ResidentDigits
+from lenet_lightning.data.dataset import DISTORTION, VARIANTS, Batch, EpochSampler, ResidentDigits, derive_seed
 from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.data.variants import VariedDigits
 from lenet_lightning.errors import UsageError
@@ -98,7 +98,7 @@ class MNISTDataModule(LightningDataModule):
             self.seed = torch.initial_seed()
             self.train = self.originals = digits.subset(order[self.val_size :])
             if self.variants:
-                seed, epoch = partial(_mix, self.seed), lambda: self.trainer.current_epoch
+                seed, epoch = partial(derive_seed, self.seed, VARIANTS), lambda: self.trainer.current_epoch
                 images, labels = self.originals.images, self.originals.labels
                 self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, epoch)
             self._distorted_epoch = None
@@ -115,8 +115,7 @@ class MNISTDataModule(LightningDataModule):
                 f"data.val_size must leave each of {processes} processes a digit of the last batch, "
                 f"got {self.val_size}; {self.val_size + len(self.train) % processes} does"
             )
-        # mixed: seed 1 would begin with the order of seed 0's second epoch
-        return self._loader(self.train, self.batch_size, _mix(self.seed))
+        return self._loader(self.train, self.batch_size, self.seed)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return batches of this process's share of the validation digits; without such digits, no loader."""
@@ -154,10 +153,6 @@ class MNISTDataModule(LightningDataModule):
         epoch = self.trainer.current_epoch
         if self._distorted_epoch != epoch:
             self._distorted_epoch = epoch
-            seed = _mix(self.seed, epoch, self.trainer.global_rank)
+            seed = derive_seed(self.seed, DISTORTION, epoch, self.trainer.global_rank)
             self._generator = torch.Generator(device).manual_seed(seed)
         return self._generator
-
-
-def _mix(*numbers: int) -> int:
-    return hash(numbers) % 2**63

@@ -13,6 +13,14 @@ from lenet_lightning.errors import RunError, printable
 
 Batch = tuple[Tensor, Tensor]
 
+# what is drawn at random in training: each has seeds of its own
+ORDER, DISTORTION, VARIANTS = range(3)
+
+
+def derive_seed(seed: int, *numbers: int) -> int:
+    """Return a seed for torch that is a function of `seed` and `numbers`; those of other numbers are unrelated."""
+    return int(np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)[0])
+
 
 class ResidentDigits(Dataset):
     """Digits that stay in memory as bytes and are returned as finished batches.
@@ -69,7 +77,8 @@ class EpochSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         order = torch.arange(self.size)
         if self.seed is not None:
-            order = torch.randperm(self.size, generator=Generator().manual_seed(self.seed + self.epoch))
+            generator = Generator().manual_seed(derive_seed(self.seed, ORDER, self.epoch))
+            order = torch.randperm(self.size, generator=generator)
         return iter(order[self.rank :: self.processes].tolist())
 
     def __len__(self) -> int:

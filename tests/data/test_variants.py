@@ -1,8 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 
 from lenet_lightning import MNISTDataModule
 from lenet_lightning.data.augment import Distortion
+from lenet_lightning.data.dataset import derive_seed
 from lenet_lightning.data.variants import VariedDigits
 from tests.data.test_datamodule import record
 
@@ -20,7 +23,7 @@ def digits():
             torch.arange(200),
             Distortion(shift=3, shear=0.2),
             KINDS - 1,
-            lambda *n: hash((seed, *n)),
+            partial(derive_seed, seed),
             lambda: made.now,
         )
         return made
