@@ -29,7 +29,7 @@ MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 SERVER_S = 5  # of silence when a run begins; the client's own 90 would look like a hang
 CALL_S = 30  # for each call, as the client may hang
 FINISH_S = 60  # for what is still to be sent at the end
-FAILED_S, END_S = 4, 3  # together less than __main__.GRACE_S, or SIGTERM would leave a hanging client behind
+FAILED_S, END_S = 3, 3  # together less than __main__.GRACE_S, or SIGTERM would leave a hanging client behind
 
 # the service of a notebook or an agent may be dead, stopped or of another version; the other is a place for files
 IGNORED = ("WANDB_SERVICE", "WANDB_X_FILES_DIR")
@@ -114,7 +114,7 @@ class WandbLogger(LightningWandbLogger):
             except Exception as error:  # of the client's, of pydantic's, of the file system's
                 reason = error
                 self._experiment = None
-                _end_client()  # or the next would take the run's id for one in use
+                _end_client(isinstance(error, TimeoutError))  # or the next would take the run's id for one in use
             else:
                 if reason:
                     _say(f"{_reason(reason)}; this run is kept offline")
@@ -230,7 +230,7 @@ class WandbLogger(LightningWandbLogger):
     def _lose(self, error: Exception) -> None:
         self._lost = True
         _say(f"the client failed ({_reason(error)}); the training continues without it, metrics.csv has everything")
-        _end_client()
+        _end_client(hangs=isinstance(error, TimeoutError))
 
 
 class RunId(Callback):
@@ -290,16 +290,22 @@ def _bounded(seconds: float, action: Callable[..., Any], *arguments: Any) -> Any
         raise TimeoutError(str(error) or f"no answer in {seconds} s") from error
 
 
-def _end_client() -> None:
+def _end_client(hangs: bool = False) -> None:
     """End the client, and kill its process if that fails or takes too long."""
+    if hangs:
+        _kill_client()
     with suppress(Exception):
         _bounded(END_S, wandb.teardown)
+    _kill_client()
+    wandb.run = None  # or Lightning would take the next run for part of a dead one
+
+
+def _kill_client() -> None:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             name, rest = stat.read_text(errors="replace").rsplit(")", 1)
             if name.endswith("(wandb-core") and int(rest.split()[1]) == os.getpid():
                 os.killpg(int(stat.parent.name), signal.SIGKILL)  # it leads a group, for its own children
-    wandb.run = None  # or Lightning would take the next run for part of a dead one
 
 
 @contextmanager
