@@ -1,12 +1,17 @@
 """Stand-ins for MNIST: the bytes are fake, the code that reads them is the real one."""
 
 import hashlib
+import signal
 import struct
 
 import numpy as np
 import pytest
 
 from lenet_lightning.data import source
+
+# a shell ignores it in what it starts in the background, and what the tests start would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

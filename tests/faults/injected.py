@@ -1,5 +1,6 @@
 """Faults at an exact place of a run: each is set up in a process of its own before its command line is run."""
 
+import ctypes
 import math
 import os
 import signal
@@ -101,3 +102,30 @@ def break_loss_on_a_device(step, value):
     """Do so where a tensor's value cannot be had at once."""
     torch.Tensor.is_cpu = property(lambda self: False)
     break_loss(step, value)
+
+
+def hang_in_c(number):
+    """Hang at the batch of this number (from 1) in C code, where no Python handler of a signal runs."""
+    gather, seen = ResidentDigits.__getitems__, [0]
+
+    def hanging(self, indices):
+        if len(indices) < 1000:  # a batch of training
+            seen[0] += 1
+            if seen[0] == number:
+                never_return()
+        return gather(self, indices)
+
+    ResidentDigits.__getitems__ = hanging
+
+
+def never_return():
+    """Lock a mutex twice; the system resumes the wait after each signal."""
+    mutex = ctypes.create_string_buffer(128)  # zeros: one that is not locked
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+
+def slow_goodbye(seconds):
+    """Take this long to end the W&B run, and say when it is done."""
+    WandbLogger.log_hyperparams = lambda self, params: None
+    WandbLogger.close = lambda self, failed: (time.sleep(seconds), print("closed", flush=True))

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lenet_lightning.training import runs
 from tests.faults.conftest import assert_equal_runs, rows, the_run
 
 # 1,001 digits to train on and 58,999 to validate: neither can be halved
@@ -115,28 +117,105 @@ def test_02_resume_is_exact_in_two_processes_however_started(on_fakes, tmp_path)
     assert "a run ends with as many processes as it began with" in err
 
 
-@pytest.mark.parametrize(
-    ("number", "whom", "codes"),
-    [(signal.SIGTERM, "first", {143}), (signal.SIGINT, "all", {130}), (signal.SIGKILL, "second", {1, -9})],
-    ids=["sigterm", "ctrl-c", "a process dies"],
-)
-def test_05_06_no_process_outlives_the_others(process, tmp_path, number, whom, codes):
-    begun = process(*TWO, PLAIN, "--trainer.max_epochs=999", "--data.val_size=50000", "--trainer.limit_val_batches=1")
-    for line in begun.stdout:
-        if line.startswith("epoch   2/999"):
-            break
-    (second,) = map(int, Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split())
+ENDS = {
+    "sigterm": ("first", signal.SIGTERM, {143}),
+    "sigterm to all": ("all", signal.SIGTERM, {143}),
+    "ctrl-c": ("all", signal.SIGINT, {130}),
+    "terminal closed": ("all", signal.SIGHUP, {129}),
+    "the first dies": ("first", signal.SIGKILL, {-9}),
+    "the second dies": ("second", signal.SIGKILL, {1, -9}),
+    "sigterm to the second": ("second", signal.SIGTERM, {1}),
+}
+
+
+@pytest.mark.parametrize(("whom", "number", "codes"), ENDS.values(), ids=ENDS)
+def test_05_06_no_process_outlives_the_others(two, tmp_path, whom, number, codes):
+    first, second = two
     sent = time.monotonic()
-    for pid in {"first": [begun.pid], "second": [second], "all": [begun.pid, second]}[whom]:
+    for pid in {"first": [first.pid], "second": [second], "all": [first.pid, second]}[whom]:
         os.kill(pid, number)
-    _, err = begun.communicate(timeout=30)
+    _, err = first.communicate(timeout=30)
     print(err)
-    assert begun.returncode in codes
-    while Path(f"/proc/{second}").exists() and time.monotonic() - sent < 20:
-        time.sleep(0.1)
-    assert time.monotonic() - sent < 10
+    assert first.returncode in codes
+    assert_gone_within(10, sent, second)
     assert len(err.strip().splitlines()) <= 1
     assert (the_run(tmp_path) / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"])
+def test_16_a_signal_ends_all_though_one_is_frozen(two, tmp_path, number, times):
+    first, second = two
+    os.kill(second, signal.SIGSTOP)
+    time.sleep(2.0)  # by now the first one waits for it, in C
+    sent = time.monotonic()
+    for again in range(times):
+        time.sleep(0.5 * again)
+        first.send_signal(number)
+    assert first.wait(30) == 128 + number
+    assert_gone_within(10 if times == 1 else 3, sent, second)
+    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+def test_16_what_torchrun_started_ends_with_it(on_fakes, tmp_path, number):
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "lenet_lightning")
+    with begun(on_fakes, tmp_path, *launcher, *TWO, PLAIN, *FOR_LONG) as torchrun:
+        until_epoch_2(torchrun)
+        workers = children(torchrun.pid)
+        sent = time.monotonic()
+        torchrun.send_signal(number)
+        assert_gone_within(15, sent, *workers)
+    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+
+
+FOR_LONG = ("--trainer.max_epochs=999", "--data.val_size=50000", "--trainer.limit_val_batches=1")
+
+
+@contextmanager
+def begun(on_fakes, folder, *command):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    environment = on_fakes | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **pipes) as running:
+        try:
+            yield running
+        finally:
+            end_session(running.pid)
+
+
+@pytest.fixture
+def two(on_fakes, tmp_path):
+    """The first of two processes that train, and the id of the second."""
+    with begun(on_fakes, tmp_path, "-m", "lenet_lightning", *TWO, PLAIN, *FOR_LONG) as first:
+        until_epoch_2(first)
+        (second,) = children(first.pid)
+        yield first, second
+
+
+def until_epoch_2(running):
+    for line in running.stdout:
+        if line.startswith("epoch   2/999"):
+            return
+    raise AssertionError(running.stderr.read())
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def assert_gone_within(limit_s, sent, *pids):
+    while any(map(runs_still, pids)) and time.monotonic() - sent < 2 * limit_s:
+        time.sleep(0.1)
+    assert not any(map(runs_still, pids))
+    assert time.monotonic() - sent < limit_s
+
+
+def runs_still(pid):
+    """Whether it is there, and no zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_16_a_last_batch_with_fewer_digits_than_processes_is_refused(on_fakes, tmp_path):
