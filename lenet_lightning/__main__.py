@@ -70,6 +70,11 @@ def main(args: list[str] | None = None) -> int:
                 how = "interrupted" if stop.name == "SIGINT" else f"stopped by {stop.name}"
                 _print("\n" + "; ".join([how, *getattr(stop, "__notes__", ())]))
             return stop.code
+        except SystemExit as stop:
+            # rich's answer to a reader that is gone; the other one is a parser's, after --help
+            if isinstance(stop.__context__, BrokenPipeError):
+                return 141
+            raise
         except Exception as error:
             if isinstance(error, BrokenPipeError) and command != "fit":
                 return 141

@@ -93,7 +93,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 def _restore(before: dict[int, object], wakeup_before: int, wakeup: socket.socket) -> None:
     signal.set_wakeup_fd(wakeup_before)
-    wakeup.close()  # which ends the watching thread
+    wakeup.close()  # which ends the thread
     for number in _handlers:
         signal.signal(number, before[number])
     _handlers.clear()

@@ -1,5 +1,6 @@
 """The networks in figures: layers, shapes, parameters, connections, multiply-accumulates."""
 
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ def main(args: list[str]) -> int:
     parser = Parser("describe", main.__doc__)
     parser.add_argument("--network", choices=tuple(NETWORKS), help="which one (default: all)")
     wanted = parser.parse_args(args).network
-    console = Console(width=88, highlight=False)
+    console = Console(file=sys.stdout, width=88, highlight=False)
     for name in [wanted] if wanted else NETWORKS:
         console.print(_table(name))
     console.print("Connections count biases; a multiply-accumulate is one multiplication by a weight, for one image.")

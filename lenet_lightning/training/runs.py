@@ -273,6 +273,11 @@ class _KeptInRun(ModelCheckpoint):
     a run's folder may be moved.
     """
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save; best.ckpt only where these weights were validated, at which Lightning's own would raise."""
+        if self.monitor is None or self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         return {SCORE: self.best_model_score} if self.monitor else {}
 

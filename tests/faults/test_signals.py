@@ -151,7 +151,7 @@ sys.exit(main(sys.argv[1:]))
 LIGHT = {
     "predict": ("predict", "_framed", ("predict", "a.png")),
     "export": ("export", "_difference", ("export", "--format", "pth")),
-    "describe": ("describe", "print", ("describe",)),
+    "describe": ("describe", "_table", ("describe",)),
 }
 
 
