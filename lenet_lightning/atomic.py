@@ -1,5 +1,6 @@
 """A file is there whole, or it is what it was before."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -54,5 +55,8 @@ def _fsync(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system that cannot
+            raise
     finally:
         os.close(handle)

@@ -14,6 +14,9 @@ from lenet_lightning.errors import RunError, UsageError, one_line
 
 RECIPE, RANDOM, DEVICE = "recipe", "random", "device"
 
+# of what a seed and a config train: 2 since orders come from SeedSequence and one cycle leaves the betas alone
+VERSION = 2
+
 # where the data are is no part of what is trained
 PLACES = ("data.root", "data.mirrors")
 
@@ -64,7 +67,7 @@ PASSIVE = (
 def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what must stay equal from a run's first epoch to its last: dotted names of `config` and plain values."""
     trainer = config["trainer"]
-    fixed = {part: config[part] for part in ("seed_everything", "model", "data")}
+    fixed = {part: config[part] for part in ("seed_everything", "model", "data")} | {"version": VERSION}
     fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
     fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
     if config["model"]["schedule"] == "onecycle":
@@ -143,6 +146,11 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
         raise UsageError(
             f"trainer.max_steps must be left out to resume from {path}, got {trainer.max_steps}: a run is resumed by "
             "whole epochs; pass trainer.max_epochs"
+        )
+    if before.get("version") != VERSION:
+        raise UsageError(
+            f"{path}: was begun by an earlier version, of which the same seed trained on another order of the samples; "
+            "resume with that version, or leave --ckpt_path out to train from the start"
         )
     changed = [name for name in sorted({*before, *recipe}) if _differs(name, before, recipe)]
     if changed:

@@ -38,7 +38,7 @@ def fill(disk, but_for):
 
 # a checkpoint has 1.0 MB: a disk that fills up during a run, and one that is full from the start
 @pytest.mark.parametrize(
-    ("but_for", "said"), [(600_000, "best.ckpt: cannot be written"), (0, "must be writable to go on with this run")]
+    ("but_for", "said"), [(600_000, "best.ckpt: cannot be written"), (0, "must be writable to resume this run")]
 )
 def test_07_a_full_disk_ends_the_run_and_harms_nothing(start, reference, tmp_path, small_disk, but_for, said):
     assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
@@ -75,7 +75,7 @@ def test_08_an_unwritable_folder_ends_the_command_before_the_first_step(start, n
     assert not (not_writable / "runs").exists()
 
 
-def test_08_a_run_that_became_unwritable_is_not_gone_on_with(start, not_writable):
+def test_08_a_run_that_became_unwritable_is_not_resumed(start, not_writable):
     assert start(not_writable, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(not_writable)
     before = {path: path.read_bytes() for path in run.iterdir()}
@@ -83,7 +83,7 @@ def test_08_a_run_that_became_unwritable_is_not_gone_on_with(start, not_writable
     code, out, err = start(not_writable, *resume, fault=("as_nobody",)).wait()
     (line,) = err.splitlines()
     assert (code, out) == (1, "")
-    assert "must be writable to go on with this run" in line
+    assert "must be writable to resume this run" in line
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -102,7 +102,8 @@ def test_09_a_run_that_was_moved_still_knows_its_best(start, tmp_path):
     assert start(tmp_path, "fit", *SHORT, *spoilt).wait()[0] == 0
     moved = the_run(tmp_path).rename(tmp_path / "runs" / "29990101-000000-moved")
     best = (moved / "best.ckpt").read_bytes()
-    code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()
+    config = f"--config={the_run(tmp_path)}/config.yaml"  # it names what is not taken unasked
+    code, _, err = start(tmp_path, "fit", config, "--ckpt_path=last", "--trainer.max_epochs=3").wait()
     assert (code, err) == (0, "")
     assert (moved / "best.ckpt").read_bytes() == best
     assert runs.read_checkpoint(moved / "last.ckpt")["epoch"] == 2
@@ -184,7 +185,8 @@ def test_a_checkpoint_removes_nothing_through_a_callback_of_the_users(start, tmp
     run = the_run(tmp_path)
     (kept,) = (tmp_path / "theirs").iterdir()
     aim(run / "last.ckpt", f"{tmp_path}/theirs/../{of}", str(tmp_path / "theirs"))
-    code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=2").wait()
+    config = f"--config={the_run(tmp_path)}/config.yaml"  # it names what is not taken unasked
+    code, _, err = start(tmp_path, "fit", config, "--ckpt_path=last", "--trainer.max_epochs=2").wait()
     assert code == 0
     assert "ModelCheckpoint ranks from here on, and leaves its earlier files" in err
     assert kept.exists()

@@ -1,6 +1,7 @@
 """Rows 11 to 14: nothing in a checkpoint is run, what does not fit is named, what is not there is not trained anew."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -146,7 +147,7 @@ REFUSED = [
     ("constant", "--trainer.overfit_batches=2", "trainer.overfit_batches must be 0.0, got 2"),
     ("constant", "--trainer.check_val_every_n_epoch=2", "trainer.check_val_every_n_epoch must be 1, got 2"),
     ("constant", "--trainer.deterministic=true", "trainer.deterministic must be False, got True"),
-    ("constant", "--trainer.callbacks=Timer", "trainer.callbacks must be []"),
+    ("constant", "--trainer.callbacks=LambdaCallback", "trainer.callbacks must be []"),
     ("constant", "--model.optimizer.fused=false", "model.optimizer.init_args.fused must be True, got False"),
     ("constant", "--model.compile=true", "model.compile must be False, got True"),
     ("onecycle", "--model.warmup=0.5", "model.warmup must be 0.2, got 0.5"),
@@ -166,6 +167,18 @@ def test_14_a_flag_that_contradicts_the_checkpoint_is_refused(run_line, tmp_path
     assert code == 2
     assert reason in line
     assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_14_a_run_of_a_version_that_ordered_its_samples_otherwise_is_refused(run_line, tmp_path, finished):
+    run = tmp_path / "runs" / finished["constant"].name
+    shutil.copytree(finished["constant"], run)
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    del checkpoint["recipe"]["version"]
+    torch.save(checkpoint, run / "last.ckpt")
+    code, err = run_line("fit", "--ckpt_path=last", "--trainer.max_epochs=4")
+    (line,) = err.splitlines()
+    assert code == 2
+    assert "was begun by an earlier version" in line
 
 
 def test_14_the_schedules_that_can_be_asked_for_are_those_that_resume_exactly(run_line):

@@ -221,7 +221,8 @@ def test_a_best_checkpoint_that_is_gone_is_said_before_another_takes_its_place(s
     harm(best)
     there = os.path.lexists(best)
     # nothing is left to train
-    code, _, err = start(tmp_path, "fit", "--ckpt_path=last").wait()
+    config = f"--config={run}/config.yaml"  # it names a callback of these tests
+    code, _, err = start(tmp_path, "fit", config, "--ckpt_path=last").wait()
     (line,) = err.splitlines()
     assert code == 1
     assert line.startswith(f"error: {best.relative_to(tmp_path)}: {said}, the weights with val/acc ")

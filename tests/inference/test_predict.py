@@ -386,7 +386,7 @@ def test_the_output_cannot_be_written(tmp_path, digits, threes, form):
     assert b"No space left" in done.stderr
 
 
-HEAVY = ("lightning", "torchvision", "matplotlib", "torchmetrics", "wandb", "jsonargparse", "gradio")
+HEAVY = ("lightning", "torchvision", "matplotlib", "torchmetrics", "wandb", "jsonargparse", "starlette", "uvicorn")
 
 
 @pytest.mark.parametrize("form, unwanted", [("safetensors", HEAVY), ("onnx", (*HEAVY, "torch"))])
