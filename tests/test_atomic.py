@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -41,6 +42,17 @@ def test_the_file_can_be_read_by_whom_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_fsync_will_do(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with replacing(tmp_path / "file") as partial:
+        partial.write_text("x")
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_a_file_system_without_modes_will_do(tmp_path, monkeypatch):
