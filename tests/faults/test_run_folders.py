@@ -229,7 +229,7 @@ def test_a_best_checkpoint_that_is_gone_is_said_before_another_takes_its_place(s
     assert f"test --ckpt_path {(run / 'last.ckpt').relative_to(tmp_path)}" in line
     assert os.path.lexists(best) == there
     # an epoch is
-    code, out, err = start(tmp_path, *RESUME).wait()
+    code, out, err = start(tmp_path, *RESUME, config).wait()
     (line,) = err.splitlines()
     assert code == 0
     assert line.startswith(f"warning: {best.relative_to(tmp_path)}: {said}")
