@@ -147,7 +147,7 @@ class CLI(LightningCLI):
         trainer = config.trainer
         _check_devices(trainer)
         if self.subcommand == "fit":
-            _check_end(trainer)
+            _check_end(trainer, config.model.schedule)
         self.validated = bool(config.data.val_size and trainer.limit_val_batches != 0)
         if self.subcommand == "validate" and not config.data.val_size:
             raise UsageError("data.val_size is 0: this run validates on no samples; `test` has its test accuracy")
@@ -258,9 +258,10 @@ class CLI(LightningCLI):
             self.run = trainer.strategy.broadcast(self.run)
             if self.run and self.first:
                 runs.check_there(self.run)
-            kept = self.run / (runs.BEST if self.validated else runs.LAST) if self.run else None
-            there = trainer.strategy.broadcast(bool(kept) and kept.exists())
-            lines = self._keep(kept, trackers) if there else ["not tested: no checkpoint was kept"]
+            validated = finished or "val/acc" in trainer.callback_metrics  # the weights that the training ended with
+            files = [self.run / name for name in (runs.BEST, runs.LAST)] if self.run else []
+            kept = trainer.strategy.broadcast(next((file for file in files if file.exists()), None))
+            lines = self._keep(kept, validated, trackers) if kept else ["not tested: no checkpoint was kept"]
             failed = False
         except OSError as error:
             if not error.filename:
@@ -299,7 +300,7 @@ class CLI(LightningCLI):
         wanted = [results.WEIGHTS] + [results.RESULTS] * tested + [results.PICTURES] * drawn
         return [name for name in wanted if not (self.run / name).exists()]
 
-    def _keep(self, kept: Path, trackers: list[WandbLogger]) -> list[str]:
+    def _keep(self, kept: Path, validated: bool, trackers: list[WandbLogger]) -> list[str]:
         """Test the checkpoint `kept`; write weights, results and pictures; return the lines to print."""
         model, data, trainer = self.model, self.datamodule, self.trainer
         line, metrics = "not tested   (trainer.limit_test_batches is 0)", {}
@@ -307,8 +308,12 @@ class CLI(LightningCLI):
             results.load(model, kept)
         else:
             line, metrics = results.evaluate(trainer, model, data, "test", kept)
-        if not self.validated:
-            line += " (nothing was validated, so there is no best)" if metrics else ""
+        if metrics and kept.name == runs.LAST:
+            what = "no epoch was validated at its end" if self.validated else "nothing was validated"
+            line += f" ({what}, so there is no best)"
+        elif metrics and not validated:
+            epoch = runs.read_checkpoint(kept)["epoch"] + 1
+            line += f" (epoch {epoch}; epoch {trainer.current_epoch}, the last one, was not validated at its end)"
         if self.first:
             results.keep(self.run, kept, model, data, metrics, trainer.loggers)
             if metrics and self.config[self.subcommand].pictures:
@@ -385,13 +390,18 @@ def _listed(setting: Any) -> list[Any]:
     return list(setting) if isinstance(setting, list | tuple) else [setting] if setting else []
 
 
-def _check_end(trainer: Any) -> None:
+def _check_end(trainer: Any, schedule: str) -> None:
     epochs = trainer.max_epochs
     ends_otherwise = trainer.max_steps > 0 or trainer.max_time or trainer.fast_dev_run
     if (epochs is None or epochs == -1) and not ends_otherwise:
         raise UsageError(
             f"trainer.max_epochs must be 1 or more, got {epochs}: nothing else ends this run; pass a number, or "
             "trainer.max_steps or trainer.max_time"
+        )
+    if schedule == "onecycle" and epochs in (None, -1) and trainer.max_steps < 1 and not trainer.fast_dev_run:
+        raise UsageError(
+            f"trainer.max_epochs must be 1 or more with model.schedule onecycle, got {epochs}: the rate is zero at the "
+            "last step, which must be known; pass a number, or trainer.max_steps"
         )
     if epochs is not None and epochs != -1 and epochs < 1:
         raise UsageError(f"trainer.max_epochs must be 1 or more, got {epochs}")

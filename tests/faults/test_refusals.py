@@ -18,6 +18,10 @@ LATE = {
     "fraction of validation": (("--trainer.limit_val_batches=0.1",), "limit_val_batches must be 1 or more batches"),
     "fraction of test": (("--trainer.limit_test_batches=0.01",), "limit_test_batches must be 1 or more batches"),
     "no end": (("--trainer.max_epochs=-1",), "trainer.max_epochs must be 1 or more, got -1"),
+    "no known end": (
+        ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05"),
+        "trainer.max_epochs must be 1 or more with model.schedule onecycle, got -1",
+    ),
     "no end, null": (("--trainer.max_epochs=null",), "trainer.max_epochs must be 1 or more, got None"),
 }
 

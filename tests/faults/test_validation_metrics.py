@@ -112,6 +112,21 @@ def test_an_epoch_that_is_cut_short_and_not_validated_shows_no_older_metrics(com
     assert runs.read_checkpoint(the_run(tmp_path) / "best.ckpt")["epoch"] == 1
 
 
+@pytest.mark.parametrize(
+    ("every", "said"),
+    [
+        (2, "best.ckpt (epoch 2; epoch 3, the last one, was not validated at its end)"),
+        (9, "last.ckpt (no epoch was validated at its end, so there is no best)"),
+    ],
+)
+def test_what_is_tested_is_said_where_the_last_epoch_was_not_validated(command, quick, tmp_path, every, said):
+    options = (f"--trainer.check_val_every_n_epoch={every}", "--trainer.limit_test_batches=1.0", "--pictures=false")
+    code, out, err = command("fit", *quick, THREE, *options)
+    assert (code, err) == (0, "")
+    assert said in out
+    assert (the_run(tmp_path) / "results.json").exists()
+
+
 def test_steps_alone_are_a_length_too(command, quick):
     code, out, err = command("fit", *quick, "--trainer.max_epochs=null", "--trainer.max_steps=12")
     assert (code, err) == (0, "")
