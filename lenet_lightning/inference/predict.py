@@ -142,7 +142,7 @@ def main(args: list[str]) -> int:
 def provenance(recognizer: Recognizer) -> str:
     """Say which weights read, and how well they do."""
     accuracy = recognizer.facts.get("test/acc")
-    return f"{recognizer.weights}" + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
+    return printable(recognizer.weights) + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
 
 
 def _named(name: str) -> list[Row]:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lenet_lightning import signals
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.training import hooks, process, recorded, results, resume, runs, world
 from lenet_lightning.training.circumstances import circumstances
 from lenet_lightning.training.classifier import DigitClassifier
@@ -235,7 +235,7 @@ class CLI(LightningCLI):
             runs.check_best(self.run, checkpoint, trained=finished)
         if finished and not self._missing():
             if self.first:
-                print("\n".join([*lines, f"run          {self.run}"]), flush=True)
+                print("\n".join([*lines, f"run          {printable(self.run)}"]), flush=True)
             return
         datamodule.prepare_data()
         failed = True
@@ -290,7 +290,7 @@ class CLI(LightningCLI):
         if not self.first:
             return
         if self.run:
-            lines.append(f"run          {self.run}  ({model.training_seconds:.0f} s of training)")
+            lines.append(f"run          {printable(self.run)}  ({model.training_seconds:.0f} s of training)")
         print("\n".join([*lines, *(line for tracker in trackers for line in tracker.where_to_look())]), flush=True)
 
     def _missing(self) -> list[str]:
@@ -346,7 +346,7 @@ class CLI(LightningCLI):
             loggers.append(WandbLogger(str(run)))
             loggers[-1].go_on(run_id)
         results.keep(run, self.checkpoint, model, datamodule, metrics, loggers)
-        print(f"kept in      {run / results.RESULTS}")
+        print(f"kept in      {printable(run / results.RESULTS)}")
         for tracker in loggers[1:]:
             tracker.close(failed=False)
 
@@ -453,7 +453,7 @@ def _config_first(args: list[str]) -> list[str]:
 def _headline(model: DigitClassifier, trainer: Trainer, run: Path) -> str:
     parameters = sum(p.numel() for p in model.network.parameters())
     where = f"{trainer.strategy.root_device} with {torch.get_num_threads()} threads"
-    return f"{type(model.network).__name__}, {parameters:,} parameters, on {where}; run {run}"
+    return f"{type(model.network).__name__}, {parameters:,} parameters, on {where}; run {printable(run)}"
 
 
 def _quiet_lightning() -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.datamodule import MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.inference import weights
 from lenet_lightning.training import metrics_csv, resume, runs
 from lenet_lightning.training.circumstances import circumstances
@@ -59,7 +59,7 @@ def evaluate(
     if batches != [len(loader)]:
         return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
     counted = f"{round(acc * samples):,} of {samples:,}"
-    return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {path}", metrics
+    return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {printable(path)}", metrics
 
 
 def metadata(model: DigitClassifier, data: MNISTDataModule, seed: int) -> dict[str, Any]:

@@ -82,3 +82,19 @@ def test_01_a_finished_run_says_so(start, reference, tmp_path):
     assert "all 3 epochs are trained; a one-cycle schedule cannot be lengthened" in out
     assert (the_run(tmp_path) / "last.ckpt").read_bytes() == before
     assert_equal_runs(the_run(tmp_path), reference())
+
+
+def test_10_a_resume_takes_up_the_number_of_threads(process, tmp_path):
+    def weights(root, threads, *options):
+        args = (*SHORT, "--model.schedule=constant", f"--trainer.default_root_dir={root}", *options)
+        running = process("fit", *args, environment={"OMP_NUM_THREADS": str(threads)})
+        out, err = running.communicate(timeout=90)
+        assert (running.returncode, err) == (0, "")
+        return out, next(tmp_path.glob(f"{root}/2*/weights.safetensors")).read_bytes()
+
+    _, whole = weights("whole", 2)
+    weights("parts", 2, "--trainer.max_epochs=1")
+    out, resumed = weights("parts", 1, "--ckpt_path=last")
+    assert "threads      2, with which this run began (this process would take 1)" in out
+    assert resumed == whole
+    assert weights("other", 1)[1] != whole  # it does make a difference
