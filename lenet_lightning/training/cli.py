@@ -225,6 +225,11 @@ class CLI(LightningCLI):
             threads = resume.take_threads(checkpoint, trainer.global_rank)
             lines = [threads] if threads else []
             finished = self.run is not None and resume.is_finished(checkpoint, trainer)
+            if finished and not (self.checkpoint.parent / "config.yaml").exists():
+                raise UsageError(
+                    f"{printable(self.checkpoint)}: all its epochs are trained and it is not in a run's folder; pass a "
+                    f"larger trainer.max_epochs, or test it: test --ckpt_path {printable(self.checkpoint)}"
+                )
             if finished:
                 self.run = self.checkpoint.parent  # in all processes
                 model.training_seconds = checkpoint["training_seconds"]

@@ -46,6 +46,20 @@ def test_resuming_a_complete_run_changes_nothing(start, folder):
     assert contents(the_run(folder)) == before
 
 
+def test_a_finished_checkpoint_outside_of_its_run_is_not_made_a_run(start, folder):
+    (folder / "alone").mkdir()
+    shutil.copy(the_run(folder) / "last.ckpt", folder / "alone" / "last.ckpt")
+    before = contents(folder)
+    config = f"--config={the_run(folder)}/config.yaml"
+    code, out, err = start(folder, "fit", config, "--ckpt_path=alone/last.ckpt").wait()
+    (line,) = err.splitlines()
+    assert (code, out) == (2, "")
+    assert "alone/last.ckpt: all its epochs are trained" in line
+    after = {path: content for path, content in contents(folder).items() if path.name not in ("out", "err")}
+    assert after == {path: content for path, content in before.items() if path.name not in ("out", "err")}
+    assert len([path for path in (folder / "runs").iterdir() if not path.is_symlink()]) == 1
+
+
 @pytest.mark.parametrize("lost", [(name,) for name in KEPT] + [KEPT], ids=lambda names: "+".join(names))
 def test_what_a_finished_run_lacks_is_completed_and_nothing_else_changed(start, folder, lost):
     run = the_run(folder)
