@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).with_name("lenet5.safetensors")
 # of a .safetensors; ours have 1,000
 MOST_HEADER = 1_000_000
 
-# what is read as float32, by torch's name and by safetensors'
+# types that are converted to float32, by torch's name and by safetensors'
 FLOATS = {
     torch.float32: "F32",
     torch.float64: "F64",
