@@ -11,14 +11,9 @@ from lenet_lightning.data import files
 
 # a shell ignores the first in what it starts in the background, nohup the second, and what the tests start would
 # inherit that
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, handler)
-
-# a shell ignores the first in what it starts in the background, nohup the second, and what the tests start would
-# inherit that
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(number) is signal.SIG_IGN:
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)  # Windows has no SIGHUP
+    if number and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
 
