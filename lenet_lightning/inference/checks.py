@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, one_line, printable
 
 MOST_BYTES = 100_000_000  # of a file; ours have 250 kB, a checkpoint 1 MB
@@ -14,9 +14,9 @@ METADATA_KEY = "lenet_lightning"
 
 # pixel values that each network is trained on: a bare state_dict has no place for them
 NORMALISATION = {
-    "lenet5": (source.MEAN, source.STD),
-    "lenet5_1998": (source.PAPER_MEAN, source.PAPER_STD),
-    "lenet1": (source.PAPER_MEAN, source.PAPER_STD),
+    "lenet5": (files.MEAN, files.STD),
+    "lenet5_1998": (files.PAPER_MEAN, files.PAPER_STD),
+    "lenet1": (files.PAPER_MEAN, files.PAPER_STD),
 }
 DIGITS = [str(digit) for digit in range(10)]
 

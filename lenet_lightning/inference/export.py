@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import weights
 from lenet_lightning.inference.predictor import Recognizer
@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
     else:
         content = _onnx(network, facts)
 
-    images = source.training_images(options.data)
+    images = files.training_images(options.data)
     if images is None:
         images = _made_up()
         kind = f"made-up images, as no verified MNIST lies below {options.data}"

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.inference import checks
 from lenet_lightning.inference.checks import METADATA_KEY, NORMALISATION
@@ -158,7 +158,7 @@ def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Te
         raise RunError(f"{printable(path)}: hyper_parameters must be names and values; name a checkpoint of `fit`")
     # before there were three networks a checkpoint named none
     said = {"network": network.get("network", "lenet5")}
-    said |= {"mean": pixels.get("mean", source.MEAN), "std": pixels.get("std", source.STD)}
+    said |= {"mean": pixels.get("mean", files.MEAN), "std": pixels.get("std", files.STD)}
     state_dict = checkpoint["state_dict"]
     _check_is_state_dict(path, state_dict)
     return (

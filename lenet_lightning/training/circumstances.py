@@ -12,7 +12,7 @@ import torchmetrics
 import torchvision
 import wandb
 
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 
 
 def circumstances() -> dict[str, Any]:
@@ -23,7 +23,7 @@ def circumstances() -> dict[str, Any]:
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "versions": {"python": platform.python_version(), **{each.__name__: each.__version__ for each in packages}},
-        "data_sha256": {file.name: file.sha256 for file in source.FILES},
+        "data_sha256": {file.name: file.sha256 for file in files.FILES},
         **_code(),
     }
 

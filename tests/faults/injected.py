@@ -21,18 +21,23 @@ def noise():
     DigitClassifier.on_after_backward = lambda module: Noise().on_after_backward(None, module)
 
 
-def kill_at_batch(number):
-    """Die while the batch of this number (from 1) is gathered."""
+def at_batch(number, happens):
+    """Let something happen while the batch of this number (from 1) is gathered for training."""
     gather, seen = ResidentDigits.__getitems__, [0]
 
-    def dying(self, indices):
+    def gathering(self, indices):
         if len(indices) < 1000:  # a batch of training
             seen[0] += 1
             if seen[0] == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+                happens()
         return gather(self, indices)
 
-    ResidentDigits.__getitems__ = dying
+    ResidentDigits.__getitems__ = gathering
+
+
+def kill_at_batch(number):
+    """Die while the batch of this number (from 1) is gathered."""
+    at_batch(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def kill_in_save(number):
@@ -113,16 +118,7 @@ def break_loss_on_a_device(step, value):
 
 def hang_in_c(number):
     """Hang at the batch of this number (from 1) in C code, where no Python handler of a signal runs."""
-    gather, seen = ResidentDigits.__getitems__, [0]
-
-    def hanging(self, indices):
-        if len(indices) < 1000:  # a batch of training
-            seen[0] += 1
-            if seen[0] == number:
-                never_return()
-        return gather(self, indices)
-
-    ResidentDigits.__getitems__ = hanging
+    at_batch(number, never_return)
 
 
 def never_return():

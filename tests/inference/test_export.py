@@ -13,7 +13,7 @@ import torch
 
 from lenet_lightning import LeNet5, Recognizer
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.inference import export, weights
 from tests.tutorial import V1, V2, V3
 
@@ -75,7 +75,7 @@ def older(tmp_path):
     return put
 
 
-def normalised(images, mean=source.MEAN, std=source.STD):
+def normalised(images, mean=files.MEAN, std=files.STD):
     return (torch.tensor(images)[:, None] / 255 - mean) / std
 
 
@@ -159,7 +159,7 @@ def test_the_newest_run_is_exported_unless_told_otherwise(tmp_path, network, cap
         (tmp_path / "runs" / name).mkdir(parents=True)
         weights.write(
             network.state_dict(),
-            weights.facts_of("lenet5", source.MEAN, source.STD),
+            weights.facts_of("lenet5", files.MEAN, files.STD),
             tmp_path / "runs" / name / "weights.safetensors",
         )
     assert main(["export", "--format", "pth"]) == 0

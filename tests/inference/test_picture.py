@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from lenet_lightning import Recognizer
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import framing, picture, weights
 from tests.inference import corpus
@@ -251,7 +251,7 @@ def test_a_digit_that_is_framed_already_stays_as_it_is(upright):
 
 @pytest.mark.real
 def test_mnists_own_digits_stay_as_they_are():
-    images = source.training_images(ROOT / "data")
+    images = files.training_images(ROOT / "data")
     assert images is not None, "make test-real fetches them"
     changed = sum(not framing.is_framed(image) for image in images)
     print(f"{changed} of {len(images):,} training images would be framed anew")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from lenet_lightning import LeNet5
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import printable
 from lenet_lightning.inference import picture, predict, weights
 from tests.inference import corpus
@@ -258,7 +258,7 @@ def another(tmp_path_factory, threes):
     last = next(name for name in reversed(state) if name.endswith("bias"))
     state[last][3] = 5
     folder = tmp_path_factory.mktemp("another")
-    weights.write(state, weights.facts_of("lenet5", source.MEAN, source.STD), folder / "w.safetensors")
+    weights.write(state, weights.facts_of("lenet5", files.MEAN, files.STD), folder / "w.safetensors")
     torch.save(state, folder / "w.pth")
     torch.save({"state_dict": {f"network.{name}": values for name, values in state.items()}}, folder / "w.ckpt")
     shutil.copy(threes, folder / "w.onnx")

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 
 from lenet_lightning import LeNet5, Recognizer
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference import checks, weights
 from lenet_lightning.networks import NETWORKS
@@ -33,7 +33,7 @@ def test_what_is_written_is_read(tmp_path):
     state = LeNet5().state_dict()
     weights.write(state, FACTS, tmp_path / "w.safetensors")
     read, facts = weights.read(tmp_path / "w.safetensors")
-    assert facts == weights.facts_of("lenet5", source.MEAN, source.STD) | FACTS  # the rest is its network's
+    assert facts == weights.facts_of("lenet5", files.MEAN, files.STD) | FACTS  # the rest is its network's
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
 

