@@ -22,9 +22,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then test it
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 
-weights: $(INSTALLED) ## train weights anew for the package; their sum goes into tests/inference/test_weights.py
+weights: $(INSTALLED) ## train weights anew for the package; their sum goes into tests/test_weights.py
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
-	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/inference/lenet5.safetensors
+	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/lenet5.safetensors
 
 dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no account
 	$(VENV) -m lenet_lightning dashboard

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lenet_lightning.data.datamodule import MNISTDataModule
-    from lenet_lightning.inference.predictor import Recognizer
+    from lenet_lightning.inference.recognizer import Recognizer
     from lenet_lightning.networks.lenet5 import LeNet5
     from lenet_lightning.training.classifier import DigitClassifier
 
@@ -16,7 +16,7 @@ _HOMES = {
     "DigitClassifier": "training.classifier",
     "LeNet5": "networks.lenet5",
     "MNISTDataModule": "data.datamodule",
-    "Recognizer": "inference.predictor",
+    "Recognizer": "inference.recognizer",
 }
 
 

@@ -37,7 +37,7 @@ LIGHT = {
     "predict": "inference.predict",
     "export": "inference.export",
     "demo": "inference.demo",
-    "describe": "inference.describe",
+    "describe": "historical.describe",
     "dashboard": "training.dashboard",
 }
 COMMANDS = ("fit", "validate", "test", *LIGHT)

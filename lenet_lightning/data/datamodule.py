@@ -13,8 +13,9 @@ from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import DISTORTION, VARIANTS, Batch, EpochSampler, ResidentDigits, derive_seed
 from lenet_lightning.data.download import MIRRORS, fetch
-from lenet_lightning.data.variants import VariedDigits
 from lenet_lightning.errors import UsageError
+from lenet_lightning.historical.variants import VariedDigits
+from lenet_lightning.networks.lenet5 import LeNet5
 
 TRAIN_SIZE = 60_000
 TEST_SIZE = 10_000
@@ -54,8 +55,8 @@ class MNISTDataModule(LightningDataModule):
         split_seed: NonNegativeInt = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
         variants: NonNegativeInt = 0,
-        mean: float = files.MEAN,
-        std: PositiveFloat = files.STD,
+        mean: float = LeNet5.MEAN,
+        std: PositiveFloat = LeNet5.STD,
     ) -> None:
         super().__init__()
         # plain values, kept in the checkpoint: whoever uses its weights needs them

@@ -14,14 +14,6 @@ from lenet_lightning.errors import UsageError, one_line, printable
 if TYPE_CHECKING:
     import numpy as np
 
-# of the pixels of the 60,000 training digits, in [0, 1]
-MEAN = 0.1307
-STD = 0.3081
-
-# LeCun et al. 1998 make paper -0.1 and ink 1.175
-PAPER_MEAN = 20 / 255
-PAPER_STD = 200 / 255
-
 
 class MnistFile(NamedTuple):
     """One of the four files: its name, its size in bytes and the SHA-256 sum of its content."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, one_line
-from lenet_lightning.inference.predictor import Recognizer
+from lenet_lightning.inference.recognizer import Recognizer
 
 
 def main(args: list[str]) -> int:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lenet_lightning import weights
 from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import weights
-from lenet_lightning.inference.predictor import Recognizer
+from lenet_lightning.inference.recognizer import Recognizer
 
 # how far a logit may be off. float32 keeps seven digits: after 20 epochs of Adam logits reach 51, and torch and ONNX
 # Runtime, both right, differ by 1.9e-5

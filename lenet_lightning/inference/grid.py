@@ -12,7 +12,7 @@ from lenet_lightning.inference import picture
 
 if TYPE_CHECKING:
     from lenet_lightning.inference.predict import Row
-    from lenet_lightning.inference.predictor import Answer
+    from lenet_lightning.inference.recognizer import Answer
 
 # more would make a picture that nobody can look at
 MOST = 60

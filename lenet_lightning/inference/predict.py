@@ -15,7 +15,7 @@ from typing import Any
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import picture
-from lenet_lightning.inference.predictor import Answer, Recognizer
+from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 STDIN = "-"
 FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")

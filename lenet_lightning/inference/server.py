@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lenet_lightning.errors import RunError
 from lenet_lightning.inference import isolated
-from lenet_lightning.inference.predictor import Answer, Recognizer
+from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 BODY_BYTES = 10_000_000  # demo.js has it, too

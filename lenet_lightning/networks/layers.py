@@ -8,6 +8,11 @@ from torch import Tensor, nn
 
 AMPLITUDE, SLOPE = 1.7159, 2 / 3
 
+# of the pixels in [0, 1]: paper becomes -0.1 and ink 1.175, which gives a mean near 0 and a variance near 1 (LeCun et
+# al. 1998, section II.B)
+PAPER_MEAN, PAPER_STD = 20 / 255, 200 / 255
+BACKGROUND = -0.1
+
 
 class Squash(nn.Module):
     """The squashing function of all units: 1.7159 tanh(2 a / 3).

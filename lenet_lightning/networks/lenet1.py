@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from lenet_lightning.networks.layers import Convolution, EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
+from lenet_lightning.networks.layers import (
+    PAPER_MEAN,
+    PAPER_STD,
+    Convolution,
+    EuclideanRBF,
+    SparseConv2d,
+    Squash,
+    Subsampling,
+    draw_,
+)
 
 # for each map of C2 the maps of S1 that it reads (LeCun et al. 1990, table 1)
 C2_READS = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3))
@@ -17,6 +26,8 @@ class LeNet1(nn.Module):
     from what they should be for that digit. The digit is that of the largest unit. Comments give the shape after a
     layer and its parameters.
     """
+
+    MEAN, STD = PAPER_MEAN, PAPER_STD
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,6 +14,8 @@ class LeNet5(nn.Module):
     subsampling, a sparse C3, scaled tanh and RBF outputs instead.
     """
 
+    MEAN, STD = 0.1307, 0.3081  # of the pixels of the 60,000 training samples, in [0, 1]
+
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding="same")  # C1: 6@28x28, 156

@@ -4,9 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lenet_lightning.networks.layers import Convolution, EuclideanRBF, SparseConv2d, Squash, Subsampling, draw_
-
-BACKGROUND = -0.1  # of normalised pixels; ink is 1.175, which gives a mean near 0 and a variance near 1
+from lenet_lightning.networks.layers import (
+    BACKGROUND,
+    PAPER_MEAN,
+    PAPER_STD,
+    Convolution,
+    EuclideanRBF,
+    SparseConv2d,
+    Squash,
+    Subsampling,
+    draw_,
+)
 
 # for each map of C3 the maps of S2 that it reads (table I)
 C3_READS = (
@@ -60,6 +68,8 @@ class LeNet5_1998(nn.Module):
     units, 0 or less. Attribute names are the paper's in lower case; comments give the shape after a layer and its
     trainable parameters. docs/1998.md says what was assumed.
     """
+
+    MEAN, STD = PAPER_MEAN, PAPER_STD
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.evaluation.metrics import scores
+from lenet_lightning.historical.losses import LOSSES
+from lenet_lightning.historical.per_sample import OneByOne
+from lenet_lightning.historical.sdlm import PASS_RATES, PATTERNS, SDLM, curvature
 from lenet_lightning.networks import NETWORKS
-from lenet_lightning.training.losses import LOSSES
-from lenet_lightning.training.one_by_one import OneByOne
-from lenet_lightning.training.scores import scores
-from lenet_lightning.training.sdlm import PASS_RATES, PATTERNS, SDLM, curvature
 
 UNSUITABLE = {
     LBFGS: "sees a batch many times in a step: here each digit counts once",
@@ -42,8 +42,8 @@ class DigitClassifier(LightningModule):
         network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
-            (`optimizer.lr`); for the historical networks also `lenet_lightning.training.sdlm.SDLM`, which goes through
-            a batch pattern by pattern.
+            (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which goes
+            through a batch pattern by pattern.
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
             `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr. None changes
             momentum or betas.

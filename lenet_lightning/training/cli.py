@@ -23,12 +23,12 @@ from lenet_lightning import signals
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.training import hooks, process, recorded, results, resume, runs, world
-from lenet_lightning.training.circumstances import circumstances
+from lenet_lightning.training import process, recorded, results, resume, runs, world
+from lenet_lightning.training.callbacks.progress import EpochLines
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.metrics_csv import MetricsCSV
-from lenet_lightning.training.progress import EpochLines
-from lenet_lightning.training.tracking import CHECKPOINT_KEY, RunId, WandbLogger
+from lenet_lightning.training.environment import circumstances
+from lenet_lightning.training.loggers.metrics_csv import MetricsCSV
+from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, RunId, WandbLogger
 
 # the checkout's, which an editable installation runs from
 DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "default.yaml"
@@ -204,7 +204,6 @@ class CLI(LightningCLI):
             callbacks.extend([RunId(), *runs.checkpoints(self.run, self.validated)])
         trainer = super().instantiate_trainer(**kwargs)
         signals.end_together(trainer.strategy.launcher)
-        hooks.skip_empty(trainer, self.model)
         return trainer
 
     @process.tuned()

@@ -18,7 +18,7 @@ MOST_DEPTH = 20
 
 # one name below these, so that nothing but them is imported; no logger that talks to an address of the file's choosing
 TRUSTED = re.compile(
-    r"torch\.optim\.\w+|lenet_lightning\.training(\.\w+)+|lightning\.pytorch\.(callbacks|profilers|strategies)\.\w+"
+    r"torch\.optim\.\w+|lenet_lightning\.(training|historical)(\.\w+)+|lightning\.pytorch\.(callbacks|profilers|strategies)\.\w+"
     r"|lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
 )
 # jsonargparse imports what a dotted string names wherever a class or a function may be given

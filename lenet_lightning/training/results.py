@@ -9,14 +9,15 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 
+from lenet_lightning import weights
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import weights
-from lenet_lightning.training import metrics_csv, resume, runs
-from lenet_lightning.training.circumstances import circumstances
+from lenet_lightning.training import resume, runs
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.tracking import WandbLogger
+from lenet_lightning.training.environment import circumstances
+from lenet_lightning.training.loggers import metrics_csv
+from lenet_lightning.training.loggers.wandb import WandbLogger
 
 RESULTS, WEIGHTS, PICTURES = "results.json", "weights.safetensors", "pictures"
 NAMES = {"validate": ("val", "validation"), "test": ("test", "test")}
@@ -112,11 +113,11 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]
     Raises:
         OSError: the run's folder cannot be written to, or is full.
     """
-    from lenet_lightning.training import pictures  # matplotlib: half a second that other commands need not wait
+    from lenet_lightning.evaluation import plots  # matplotlib: half a second that other commands need not wait
 
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
-    evidence = pictures.Evidence(
+    evidence = plots.Evidence(
         rows=metrics_csv.read_rows(run / metrics_csv.NAME)[0],
         network=copy.deepcopy(model.trained_network).cpu(),
         images=data.test.images,
@@ -126,4 +127,4 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]
         originals=originals,
         distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
     )
-    return pictures.draw(evidence, run / PICTURES)
+    return plots.draw(evidence, run / PICTURES)

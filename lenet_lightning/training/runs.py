@@ -16,10 +16,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lenet_lightning import run_folders
+from lenet_lightning import run_folders, weights
 from lenet_lightning.atomic import PARTIAL, replacing
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import weights
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 

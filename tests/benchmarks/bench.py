@@ -18,10 +18,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from lenet_lightning import LeNet5, weights
 from lenet_lightning.data import files
 from lenet_lightning.data.download import fetch
-from lenet_lightning.inference import predictor, weights
-from lenet_lightning.inference.predictor import Recognizer
+from lenet_lightning.inference.recognizer import BATCH_SIZE, Recognizer
 from tests.benchmarks.throughput import BARE, LOOPS, OURS, TRAINER, TUTORIAL, fit
 
 BATCH_SIZES = (64, 256)
@@ -31,7 +31,7 @@ def prediction(root: Path, batch_size: int) -> tuple[float, float]:
     """Images per second of the bare network on normalised tensors, and of Recognizer on bytes, batch by batch."""
     recognizer, images = Recognizer(weights.SHIPPED), files.training_images(root)
     network, _ = weights.load(weights.SHIPPED)
-    normalised = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD)
+    normalised = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(LeNet5.MEAN).div(LeNet5.STD)
     started = time.perf_counter()
     with torch.inference_mode():
         torch.cat([network(batch) for batch in normalised.split(batch_size)])
@@ -70,7 +70,7 @@ def main() -> int:
                     [round(f[BARE] / f[name], 2) for f in taken],
                     file=sys.stderr,
                 )
-    predicted = [prediction(args.root, predictor.BATCH_SIZE) for _ in range(args.rounds)]
+    predicted = [prediction(args.root, BATCH_SIZE) for _ in range(args.rounds)]
     against_network = statistics.median(bare / recognized for bare, recognized in predicted)
     rows = fit(args.root, "default.yaml")
     default_s = sum(float(row["time/epoch_s"]) for row in rows)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lightning.data.dataset import ResidentDigits
-from lenet_lightning.inference.predictor import Recognizer
+from lenet_lightning.inference.recognizer import Recognizer
 from lenet_lightning.networks.lenet5_1998 import bitmaps
 from tests.benchmarks.seeds import train
 from tests.benchmarks.summary import interval, spread

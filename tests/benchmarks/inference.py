@@ -29,10 +29,11 @@ def measure(kind: str, weights: str) -> dict[str, float]:
     if kind == BARE:
         import torch
 
-        from lenet_lightning.inference.weights import SHIPPED, load
+        from lenet_lightning import LeNet5
+        from lenet_lightning.weights import SHIPPED, load
 
         network, _ = load(SHIPPED)
-        batches = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD).split(256)
+        batches = torch.from_numpy(images).unsqueeze(1).float().div(255).sub(LeNet5.MEAN).div(LeNet5.STD).split(256)
         singles = batches[0].split(1)
 
         def many() -> None:

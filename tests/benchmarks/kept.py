@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.training.circumstances import circumstances
+from lenet_lightning.training.environment import circumstances
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "runs" / "benchmarks"

@@ -9,10 +9,10 @@ import time
 
 import torch
 
+from lenet_lightning.historical.losses import rbf_map
+from lenet_lightning.historical.per_sample import OneByOne
+from lenet_lightning.historical.sdlm import SDLM, curvature
 from lenet_lightning.networks import LeNet1, LeNet5_1998
-from lenet_lightning.training.losses import rbf_map
-from lenet_lightning.training.one_by_one import OneByOne
-from lenet_lightning.training.sdlm import SDLM, curvature
 
 STEPS = 500  # in a round
 

@@ -27,7 +27,6 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from lenet_lightning import DigitClassifier, LeNet5
-from lenet_lightning.data import files
 from lenet_lightning.data.download import fetch
 from lenet_lightning.training import cli, process
 from tests.benchmarks import kept
@@ -39,7 +38,7 @@ TUTORIAL_LR, TUTORIAL_MOMENTUM = 0.001, 0.9
 
 
 def tutorial_loader(root: Path, batch_size: int) -> DataLoader:
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((files.MEAN,), (files.STD,))])
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((LeNet5.MEAN,), (LeNet5.STD,))])
     return DataLoader(MNIST(str(root), transform=transform), batch_size, shuffle=True, num_workers=2)
 
 
@@ -92,7 +91,7 @@ def trainer_over_loader(root: Path, batch_size: int) -> float:
 def bare_loop(root: Path, batch_size: int) -> float:
     """A loop in plain PyTorch over our network and tensors that are normalised and in memory beforehand."""
     mnist = MNIST(str(root))
-    images = mnist.data[:55_000].unsqueeze(1).float().div(255).sub(files.MEAN).div(files.STD)
+    images = mnist.data[:55_000].unsqueeze(1).float().div(255).sub(LeNet5.MEAN).div(LeNet5.STD)
     labels = mnist.targets[:55_000]
     network = LeNet5()
     optimizer = torch.optim.SGD(network.parameters(), lr=TUTORIAL_LR, momentum=TUTORIAL_MOMENTUM)

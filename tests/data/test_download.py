@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_lightning import MNISTDataModule
+from lenet_lightning import LeNet5, MNISTDataModule
 from lenet_lightning.data import download, files, wheel
 from lenet_lightning.data.dataset import ResidentDigits
 from lenet_lightning.data.download import fetch
@@ -706,7 +706,7 @@ def test_real_mnist():
     }
     assert {name: _sum((Path("data/MNIST/raw") / name).read_bytes()) for name in sums} == sums
     pixels = np.fromfile("data/MNIST/raw/train-images-idx3-ubyte", np.uint8, offset=16) / np.float32(255)
-    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (files.MEAN, files.STD)
+    assert (round(float(pixels.mean()), 4), round(float(pixels.std()), 4)) == (LeNet5.MEAN, LeNet5.STD)
 
 
 def test_training_images_are_given_only_if_verified(fake_mnist, tmp_path):

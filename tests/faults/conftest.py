@@ -25,7 +25,7 @@ SHORT = (
     "--trainer.max_epochs=3",
     "--trainer.limit_train_batches=6",
     "--trainer.limit_test_batches=0",
-    "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
+    "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV",
     "--data.val_size=1000",
     "--data.batch_size=32",
 )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lenet_lightning import atomic
 from lenet_lightning.data.dataset import ResidentDigits
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.tracking import WandbLogger
+from lenet_lightning.training.loggers.wandb import WandbLogger
 from tests.faults.noise import Noise
 
 

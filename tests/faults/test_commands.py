@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_lightning.training.circumstances import circumstances
+from lenet_lightning.training.environment import circumstances
 from tests.faults.conftest import SHORT
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lenet_lightning import LeNet5
+from lenet_lightning import LeNet5, weights
 from lenet_lightning.__main__ import main
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import picture, weights
+from lenet_lightning.inference import picture
 
 # the same examples every time: a failure here should be one everywhere
 bounded = settings(

@@ -16,7 +16,7 @@ import torch
 from onnx import helper
 
 from tests.inference import corpus
-from tests.inference.test_weights import onnx_file, with_pickle
+from tests.test_weights import onnx_file, with_pickle
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -194,7 +194,7 @@ def test_12_an_unexpected_exception_is_one_printable_line(monkeypatch, capfd):
     def broken(*_):
         raise LookupError(HOSTILE + "x" * 1_000_000)
 
-    monkeypatch.setattr("lenet_lightning.inference.describe.main", broken)
+    monkeypatch.setattr("lenet_lightning.historical.describe.main", broken)
     assert main(["describe"]) == 1
     (line,) = capfd.readouterr().err.split("\n")[:-1]
     assert line.isprintable()

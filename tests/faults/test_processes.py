@@ -27,7 +27,7 @@ TWO = (
     "--pictures=false",
 )
 NOISE = "--trainer.callbacks=tests.faults.noise.Noise"
-PLAIN = "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV"
+PLAIN = "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV"
 
 
 def run(on_fakes, folder, *args, launcher=("-m",), limit_s=90, **environment):

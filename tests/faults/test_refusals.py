@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.conftest import SHORT, the_run
 
-WANDB = "--trainer.logger+=lenet_lightning.training.tracking.WandbLogger"
+WANDB = "--trainer.logger+=lenet_lightning.training.loggers.wandb.WandbLogger"
 
 LATE = {
     "bf16-mixed, clipping, fused": (

@@ -274,7 +274,7 @@ def moved(run):
     run.rename(run.parent.parent / "elsewhere")
 
 
-@pytest.mark.parametrize("logger", ["lenet_lightning.training.metrics_csv.MetricsCSV", "false"])
+@pytest.mark.parametrize("logger", ["lenet_lightning.training.loggers.metrics_csv.MetricsCSV", "false"])
 @pytest.mark.parametrize("harm", [removed, removed_with_all_others, moved])
 def test_a_run_whose_folder_goes_ends_and_is_not_begun_again(start, tmp_path, harm, logger):
     running = start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=500", f"--trainer.logger={logger}")

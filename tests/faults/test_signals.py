@@ -11,7 +11,7 @@ import pytest
 from lenet_lightning.training import runs
 from tests.faults.conftest import SHORT, assert_equal_runs, the_run
 
-WANDB = "--trainer.logger+=lenet_lightning.training.tracking.WandbLogger"
+WANDB = "--trainer.logger+=lenet_lightning.training.loggers.wandb.WandbLogger"
 ADVICE = "finished epochs are kept; resume with: fit --ckpt_path last"
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"])
 TRAINING, VALIDATION = ("slow_batches", 0.5, 32), ("slow_batches", 5.0, 1000)

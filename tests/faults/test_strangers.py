@@ -16,7 +16,7 @@ class Evil(Callback): pass
 def evil(*args, **kwargs): pass
 """
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
-WANDB = "lenet_lightning.training.tracking.WandbLogger"
+WANDB = "lenet_lightning.training.loggers.wandb.WandbLogger"
 
 # where in the config, and what
 HOSTILE = {

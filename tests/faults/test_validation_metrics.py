@@ -9,7 +9,7 @@ import pytest
 from lenet_lightning.training import runs
 from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
 
-CSV = "lenet_lightning.training.metrics_csv.MetricsCSV"
+CSV = "lenet_lightning.training.loggers.metrics_csv.MetricsCSV"
 STEPS = '{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "."}}'
 BOTH = f'--trainer.logger=[{{"class_path": "{CSV}"}}, {STEPS}]'
 THREE = "--trainer.max_epochs=3"

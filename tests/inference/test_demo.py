@@ -20,9 +20,9 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
 
-from lenet_lightning import inference
+from lenet_lightning import inference, weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import server, weights
+from lenet_lightning.inference import server
 
 ROOT = Path(__file__).parents[2]
 ONE = [(0.5, 0.15), (0.5, 0.85)]

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_lightning import LeNet5, Recognizer
+from lenet_lightning import LeNet5, Recognizer, weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import files
-from lenet_lightning.inference import export, weights
+from lenet_lightning.inference import export
 from tests.tutorial import V1, V2, V3
 
 FORMATS = ("pth", "safetensors", "onnx")
@@ -75,7 +74,7 @@ def older(tmp_path):
     return put
 
 
-def normalised(images, mean=files.MEAN, std=files.STD):
+def normalised(images, mean=LeNet5.MEAN, std=LeNet5.STD):
     return (torch.tensor(images)[:, None] / 255 - mean) / std
 
 
@@ -159,7 +158,7 @@ def test_the_newest_run_is_exported_unless_told_otherwise(tmp_path, network, cap
         (tmp_path / "runs" / name).mkdir(parents=True)
         weights.write(
             network.state_dict(),
-            weights.facts_of("lenet5", files.MEAN, files.STD),
+            weights.facts_of("lenet5"),
             tmp_path / "runs" / name / "weights.safetensors",
         )
     assert main(["export", "--format", "pth"]) == 0

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from lenet_lightning import Recognizer
+from lenet_lightning import Recognizer, weights
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import framing, picture, weights
+from lenet_lightning.inference import framing, picture
 from tests.inference import corpus
 from tests.inference.renderings import TURNS
 

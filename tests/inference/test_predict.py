@@ -17,11 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet_lightning import LeNet5
+from lenet_lightning import LeNet5, weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.data import files
 from lenet_lightning.errors import printable
-from lenet_lightning.inference import picture, predict, weights
+from lenet_lightning.inference import picture, predict
 from tests.inference import corpus
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +257,7 @@ def another(tmp_path_factory, threes):
     last = next(name for name in reversed(state) if name.endswith("bias"))
     state[last][3] = 5
     folder = tmp_path_factory.mktemp("another")
-    weights.write(state, weights.facts_of("lenet5", files.MEAN, files.STD), folder / "w.safetensors")
+    weights.write(state, weights.facts_of("lenet5"), folder / "w.safetensors")
     torch.save(state, folder / "w.pth")
     torch.save({"state_dict": {f"network.{name}": values for name, values in state.items()}}, folder / "w.ckpt")
     shutil.copy(threes, folder / "w.onnx")

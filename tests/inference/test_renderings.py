@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_lightning import MNISTDataModule, Recognizer
-from lenet_lightning.inference import picture, weights
+from lenet_lightning import MNISTDataModule, Recognizer, weights
+from lenet_lightning.inference import picture
 from tests.inference import renderings
 
 ROOT = Path(__file__).parents[2]

@@ -37,7 +37,7 @@ def quick():
         "--trainer.limit_test_batches=0",
         "--trainer.limit_train_batches=6",
         "--data.batch_size=64",
-        "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
+        "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV",
     )
 
 

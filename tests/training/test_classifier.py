@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lenet_lightning import DigitClassifier
 from lenet_lightning.errors import UsageError
+from lenet_lightning.historical.losses import LOSSES
+from lenet_lightning.historical.sdlm import PASS_RATES, SDLM, curvature
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training import classifier
-from lenet_lightning.training.losses import LOSSES
-from lenet_lightning.training.sdlm import PASS_RATES, SDLM, curvature
 
 
 @pytest.fixture

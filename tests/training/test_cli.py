@@ -11,10 +11,9 @@ import pytest
 import torch
 import yaml
 
-from lenet_lightning import LeNet5
+from lenet_lightning import LeNet5, weights
 from lenet_lightning.__main__ import COMMANDS
 from lenet_lightning.data import files
-from lenet_lightning.inference import weights
 
 TESTED = "--trainer.limit_test_batches=1.0"
 CONFIGS = Path(__file__).parents[2] / "configs"

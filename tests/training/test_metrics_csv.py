@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.training.metrics_csv import MetricsCSV, read_rows
+from lenet_lightning.training.loggers.metrics_csv import MetricsCSV, read_rows
 
 
 def read(folder):

@@ -10,19 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet_lightning import Recognizer
+from lenet_lightning import Recognizer, weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import weights
 from lenet_lightning.networks import NETWORKS
 from tests.training.test_cli import CONFIGS, TESTED, the_runs
 
 CONFIG = {"lenet5": "default", "lenet5_1998": "lenet5_1998", "lenet1": "lenet1"}
-PIXELS = weights.NORMALISATION
+PIXELS = {name: (network.MEAN, network.STD) for name, network in NETWORKS.items()}
 SHORT = (
     "--data.batch_size=64",
     "--trainer.limit_train_batches=6",
     "--model.compile=false",  # half a minute each; test_one_by_one holds the compiled step to this one
-    "--trainer.logger=lenet_lightning.training.metrics_csv.MetricsCSV",
+    "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV",
 )
 SCHEDULE = {"lenet5": "constant", "lenet5_1998": "paper", "lenet1": "paper"}
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lenet_lightning.training.scores import rejection_curve, scores
+from lenet_lightning.evaluation.metrics import rejection_curve, scores
 
 
 def logits_of(answers, margins):

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev
 
+from lenet_lightning.historical.losses import cross_entropy, rbf_map, rbf_mse
+from lenet_lightning.historical.sdlm import SDLM, curvature
 from lenet_lightning.networks.layers import EuclideanRBF, SparseConv2d, Squash, Subsampling
 from lenet_lightning.networks.lenet1 import LeNet1
 from lenet_lightning.networks.lenet5 import LeNet5
 from lenet_lightning.networks.lenet5_1998 import LeNet5_1998, bitmaps
-from lenet_lightning.training.losses import cross_entropy, rbf_map, rbf_mse
-from lenet_lightning.training.sdlm import SDLM, curvature
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from lenet_lightning import LeNet5
-from lenet_lightning.training import pictures
+from lenet_lightning.evaluation import plots
 
 NAMES = {
     "curves",
@@ -31,7 +31,7 @@ def evidence():
         if validated:
             rows = [row | {"val/loss": row["train/loss"], "val/acc": row["train/acc"]} for row in rows]
         originals = torch.rand(10, 1, 28, 28)
-        return pictures.Evidence(
+        return plots.Evidence(
             rows=rows,
             network=LeNet5(),
             images=torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8),
@@ -51,7 +51,7 @@ def evidence():
     ids=str,
 )
 def test_all_are_drawn_whatever_the_run_was(evidence, tmp_path, odd):
-    paths = pictures.draw(evidence(**odd), tmp_path / "pictures")
+    paths = plots.draw(evidence(**odd), tmp_path / "pictures")
     assert {path.stem for path in paths} == NAMES - ({"curves"} if odd == {"epochs": 0} else set())
     for path in paths:
         with Image.open(path) as picture:
@@ -60,7 +60,7 @@ def test_all_are_drawn_whatever_the_run_was(evidence, tmp_path, odd):
 
 
 def test_the_confusion_matrix_shades_errors_alone(evidence):
-    axes = pictures.confusion_matrix(evidence(wrong=5)).axes[0]
+    axes = plots.confusion_matrix(evidence(wrong=5)).axes[0]
     shaded = axes.images[0].get_array()
     assert shaded.trace() == 0
     assert shaded.sum() == 5
@@ -70,10 +70,10 @@ def test_the_confusion_matrix_shades_errors_alone(evidence):
 def test_the_surest_error_comes_first(evidence):
     case = evidence(wrong=3)
     case.logits[1] *= 2
-    first = pictures.worst_errors(case).axes[0].get_title()
+    first = plots.worst_errors(case).axes[0].get_title()
     assert first.startswith("1, read as 2")
 
 
 def test_the_best_epoch_is_marked(evidence):
-    figure = pictures.curves(evidence(epochs=4))
+    figure = plots.curves(evidence(epochs=4))
     assert "best: epoch 4" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

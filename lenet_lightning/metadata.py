@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, one_line, printable
 
 MOST_BYTES = 100_000_000  # of a file; ours have 250 kB, a checkpoint 1 MB
@@ -12,12 +11,7 @@ MOST_METADATA = 100_000  # characters; ours have 300
 
 METADATA_KEY = "lenet_lightning"
 
-# pixel values that each network is trained on: a bare state_dict has no place for them
-NORMALISATION = {
-    "lenet5": (files.MEAN, files.STD),
-    "lenet5_1998": (files.PAPER_MEAN, files.PAPER_STD),
-    "lenet1": (files.PAPER_MEAN, files.PAPER_STD),
-}
+NETWORKS = ("lenet5", "lenet5_1998", "lenet1")  # networks.NETWORKS has the classes, but needs torch
 DIGITS = [str(digit) for digit in range(10)]
 
 
@@ -28,7 +22,7 @@ def _between(lowest: float, highest: float, *kinds: type) -> Any:
 
 # of each field that is known, whether a value is valid, and the rule in words
 FIELDS = {
-    "network": (lambda value: type(value) is str and value in NORMALISATION, f"one of {', '.join(NORMALISATION)}"),
+    "network": (lambda value: type(value) is str and value in NETWORKS, f"one of {', '.join(NETWORKS)}"),
     "parameters": (_between(1, 2**31, int), "a whole number from 1 to 2^31"),
     "classes": (lambda value: value == DIGITS, "the ten digits as strings"),
     "mean": (_between(-1e6, 1e6, int, float), "a number from -1e6 to 1e6"),
@@ -39,7 +33,7 @@ FIELDS = {
 }
 
 
-def size(path: Path) -> int:
+def check_size(path: Path) -> int:
     """Return the bytes of a file that is to be loaded.
 
     Raises:
@@ -53,7 +47,7 @@ def size(path: Path) -> int:
     return found
 
 
-def metadata(path: Path, text: str) -> dict[str, Any]:
+def parse(path: Path, text: str) -> dict[str, Any]:
     """Return the fields known here of a file's metadata, JSON as text, once each is found valid.
 
     Raises:
@@ -69,10 +63,10 @@ def metadata(path: Path, text: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise RunError(f"{printable(path)}: its metadata must be a JSON object, is a {type(found).__name__}")
-    return valid(path, found)
+    return check(path, found)
 
 
-def valid(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
+def check(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
     """Return those of `fields` that are known here, once each is found valid; others, and their values, are left out.
 
     Raises:

@@ -13,7 +13,7 @@ import pytest
 import wandb
 import yaml
 
-from lenet_lightning.training.tracking import WandbLogger
+from lenet_lightning.training.loggers.wandb import WandbLogger
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2")
@@ -335,7 +335,7 @@ def test_an_invalid_variable_is_ignored_with_a_line(name, value, monkeypatch, tm
 def test_a_project_that_cannot_be_is_refused_where_it_is_typed(command, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text(
-        "trainer:\n  logger:\n    class_path: lenet_lightning.training.tracking.WandbLogger\n"
+        "trainer:\n  logger:\n    class_path: lenet_lightning.training.loggers.wandb.WandbLogger\n"
         "    init_args:\n      project: a/b\n"
     )
     code, _, err = command("fit", "--config", config, *QUICK)
@@ -421,14 +421,14 @@ def running(pid):
 # a run whose client stops; the socket takes some 200 kB before a call blocks
 STOPPED = """
 import os, signal, sys
-from lenet_lightning.training import tracking
-from tests.training.test_tracking import clients
-logger = tracking.WandbLogger(sys.argv[1])
+from lenet_lightning.training.loggers import wandb
+from tests.training.test_wandb import clients
+logger = wandb.WandbLogger(sys.argv[1])
 logger.log_metrics({"val/acc": 0.5}, step=1)
 (client,) = clients(os.getpid())
 print(client, flush=True)
 os.kill(client, signal.SIGSTOP)
-tracking.CALL_S = 1
+wandb.CALL_S = 1
 for step in range(int(sys.argv[2])):
     logger.log_metrics({"x" * 100_000: 0.5}, step=step)
 logger.close(failed=False)

@@ -1,7 +1,7 @@
 import pytest
 
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference.describe import layers
+from lenet_lightning.historical.describe import layers
 from lenet_lightning.networks import NETWORKS
 
 # parameters, connections: the tutorial's and the papers'; multiply-accumulates: by hand

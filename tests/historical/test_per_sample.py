@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from lenet_lightning.historical.losses import rbf_map
+from lenet_lightning.historical.per_sample import OneByOne
+from lenet_lightning.historical.sdlm import SDLM, curvature
 from lenet_lightning.networks.lenet1 import LeNet1
 from lenet_lightning.networks.lenet5_1998 import LeNet5_1998
-from lenet_lightning.training.losses import rbf_map
-from lenet_lightning.training.one_by_one import OneByOne
-from lenet_lightning.training.sdlm import SDLM, curvature
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from lenet_lightning import MNISTDataModule
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import derive_seed
-from lenet_lightning.data.variants import VariedDigits
+from lenet_lightning.historical.variants import VariedDigits
 from tests.data.test_datamodule import record
 
 KINDS = 4

@@ -13,10 +13,8 @@ import torch
 from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 
-from lenet_lightning import LeNet5, Recognizer
-from lenet_lightning.data import files
+from lenet_lightning import LeNet5, Recognizer, metadata, weights
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import checks, weights
 from lenet_lightning.networks import NETWORKS
 
 FACTS = {"network": "lenet5", "mean": 0.1307, "classes": list("0123456789")}
@@ -33,7 +31,7 @@ def test_what_is_written_is_read(tmp_path):
     state = LeNet5().state_dict()
     weights.write(state, FACTS, tmp_path / "w.safetensors")
     read, facts = weights.read(tmp_path / "w.safetensors")
-    assert facts == weights.facts_of("lenet5", files.MEAN, files.STD) | FACTS  # the rest is its network's
+    assert facts == weights.facts_of("lenet5") | FACTS  # the rest is its network's
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
 
@@ -106,7 +104,7 @@ def onnx_file(path, nodes=(), constants=None, text=None, **options):
     options = {"opset_imports": [helper.make_opsetid("", 20)], "ir_version": 10} | options
     model = helper.make_model(graph, **options)
     if text is not None:
-        helper.set_model_props(model, {checks.METADATA_KEY: text})
+        helper.set_model_props(model, {metadata.METADATA_KEY: text})
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -117,7 +115,7 @@ def with_metadata(path, text):
     if path.suffix == ".onnx":
         onnx_file(path, text=text)
     elif path.suffix == ".safetensors":
-        save_file(state, path, {checks.METADATA_KEY: text})
+        save_file(state, path, {metadata.METADATA_KEY: text})
     else:
         fields = json.loads(text)
         kept = {f"network.{name}": values for name, values in state.items()}
@@ -172,8 +170,8 @@ def test_metadata_of_others_is_ignored(tmp_path, suffix):
     assert not facts.keys() & {"theirs", "notes"}
 
 
-def test_every_network_has_pixel_values_by_its_name():
-    assert list(checks.NORMALISATION) == list(NETWORKS)
+def test_every_network_is_known_by_its_name():
+    assert tuple(NETWORKS) == metadata.NETWORKS
 
 
 def replaced(tensor):
@@ -209,7 +207,7 @@ def test_tensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["complex", "int", "bool", "another shape", "beyond float32", "not finite"])
 def test_safetensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
-    save_file(replaced(NO_WEIGHTS[kind]()), tmp_path / "w.safetensors", {checks.METADATA_KEY: "{}"})
+    save_file(replaced(NO_WEIGHTS[kind]()), tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
     assert "linear3.bias" in refusal(tmp_path / "w.safetensors")
 
 
@@ -217,7 +215,7 @@ def test_safetensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
 def test_real_floats_are_read_as_float32(tmp_path, kind):
     state = {name: values.to(kind) for name, values in LeNet5().state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
-    save_file(state, tmp_path / "w.safetensors", {checks.METADATA_KEY: "{}"})
+    save_file(state, tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
     for name in ("w.pth", "w.safetensors"):
         read, _ = weights.read(tmp_path / name)
         assert all(values.dtype == torch.float32 for values in read.values())
@@ -353,7 +351,7 @@ def test_a_line_about_many_names_is_short(tmp_path):
     for name, write in {"w.pth": torch.save, "w.ckpt": lambda s, path: torch.save({"state_dict": s}, path)}.items():
         write(state, tmp_path / name)
         assert "conv1.weight is missing, and 9 more" in refusal(tmp_path / name)
-    save_file(state, tmp_path / "w.safetensors", {checks.METADATA_KEY: "{}"})
+    save_file(state, tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
     assert "no layer of it, and 899 more" in refusal(tmp_path / "w.safetensors")
 
 

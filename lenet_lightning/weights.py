@@ -10,13 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lenet_lightning import metadata
 from lenet_lightning.atomic import replacing
-from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import checks
-from lenet_lightning.inference.checks import METADATA_KEY, NORMALISATION
-from lenet_lightning.inference.pickled import unpickle
+from lenet_lightning.metadata import METADATA_KEY
 from lenet_lightning.networks import NETWORKS
+from lenet_lightning.pickled import unpickle
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 
@@ -45,14 +44,15 @@ FORMS = {
 }
 
 
-def facts_of(network: str, mean: float, std: float) -> dict[str, Any]:
-    """Give what is true of any weights of a network (by its name in NETWORKS) trained on pixels normalised so."""
+def facts_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
+    """Return what is true of any weights of a network (by its name in NETWORKS) trained on pixels normalised so."""
+    kind = NETWORKS[network]
     return {
         "network": network,
-        "parameters": sum(p.numel() for p in NETWORKS[network]().parameters()),
-        "classes": list(checks.DIGITS),
-        "mean": mean,
-        "std": std,
+        "parameters": sum(p.numel() for p in kind().parameters()),
+        "classes": list(metadata.DIGITS),
+        "mean": kind.MEAN if mean is None else mean,
+        "std": kind.STD if std is None else std,
     }
 
 
@@ -112,17 +112,17 @@ def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        size = checks.size(path)
+        size = metadata.check_size(path)
         with path.open("rb") as file:
             (header,) = struct.unpack("<Q", file.read(8))
         if not 0 < header <= min(size - 8, MOST_HEADER):
             raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            facts = checks.metadata(path, (file.metadata() or {})[METADATA_KEY])
+            facts = metadata.parse(path, (file.metadata() or {})[METADATA_KEY])
             name = facts.get("network", "lenet5")
             slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118
             _check_fit(path, name, {each: (tuple(part.get_shape()), part.get_dtype()) for each, part in slices.items()})
-            return {each: file.get_tensor(each) for each in slices}, facts_of(name, *NORMALISATION[name]) | facts
+            return {each: file.get_tensor(each) for each in slices}, facts_of(name) | facts
     except (SafetensorError, KeyError, ValueError, OSError, struct.error) as error:
         raise RunError(
             f"{printable(path)}: must be a weights file written by `fit` or `export`, "
@@ -144,7 +144,7 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _of_state_dict(path: Path, saved: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     _check_is_state_dict(path, saved)
     name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
-    facts = facts_of(name, *NORMALISATION[name])
+    facts = facts_of(name)
     for form in FORMS.values():
         ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
         if saved.keys() == ours.keys():
@@ -158,12 +158,12 @@ def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Te
         raise RunError(f"{printable(path)}: hyper_parameters must be names and values; name a checkpoint of `fit`")
     # before there were three networks a checkpoint named none
     said = {"network": network.get("network", "lenet5")}
-    said |= {"mean": pixels.get("mean", files.MEAN), "std": pixels.get("std", files.STD)}
+    said |= {name: pixels[name] for name in ("mean", "std") if name in pixels}
     state_dict = checkpoint["state_dict"]
     _check_is_state_dict(path, state_dict)
     return (
         _below("averaged.module.", state_dict) or _below("network.", state_dict),
-        facts_of(**checks.valid(path, said)),
+        facts_of(**metadata.check(path, said)),
     )
 
 

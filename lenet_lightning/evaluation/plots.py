@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from lenet_lightning.training.scores import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve
+from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve
 
 # Okabe and Ito's palette: told apart by all who see colours differently
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"

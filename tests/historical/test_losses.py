@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from lenet_lightning.historical.losses import RUBBISH_DISTANCE, rbf_map, rbf_mse
 from lenet_lightning.networks.lenet1 import LeNet1
-from lenet_lightning.training.losses import RUBBISH_DISTANCE, rbf_map, rbf_mse
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from lenet_lightning.training.sdlm import SDLM, Loss
+from lenet_lightning.historical.sdlm import SDLM, Loss
 
 
 class OneByOne:

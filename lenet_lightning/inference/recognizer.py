@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from lenet_lightning import run_folders
+from lenet_lightning import metadata, run_folders
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import checks, picture
+from lenet_lightning.inference import picture
 
 # images that go through the network at once: more is no faster, and takes memory
 BATCH_SIZE = 256
@@ -115,7 +115,7 @@ Network = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 log
 
 
 def _default_weights() -> Path:
-    from lenet_lightning.inference import weights
+    from lenet_lightning import weights
 
     return run_folders.newest(Path("runs"), "weights.safetensors") or weights.SHIPPED
 
@@ -123,7 +123,7 @@ def _default_weights() -> Path:
 def _load_torch(path: Path) -> tuple[Network, dict[str, Any]]:
     import torch
 
-    from lenet_lightning.inference import weights
+    from lenet_lightning import weights
 
     network, facts = weights.load(path)
     mean, std = facts["mean"], facts["std"]
@@ -147,7 +147,7 @@ def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
     from lenet_lightning.inference import onnx_model
 
     onnxruntime.set_default_logger_severity(4)  # it would print what is raised below
-    checks.size(path)
+    metadata.check_size(path)
 
     def set_up() -> Any:
         content = path.read_bytes()
@@ -192,8 +192,8 @@ def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
         raise RunError(f"{shown}: {error}") from error
     if not np.isfinite(blank).all():
         raise RunError(f"{shown}: must give finite logits, gives others for a black image; take other weights")
-    text = session.get_modelmeta().custom_metadata_map.get(checks.METADATA_KEY, "{}")
-    return run, checks.metadata(path, text)
+    text = session.get_modelmeta().custom_metadata_map.get(metadata.METADATA_KEY, "{}")
+    return run, metadata.parse(path, text)
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

@@ -1,0 +1,1 @@
+"""What test logits say: metrics and pictures of them, as pure functions."""

@@ -1,0 +1,1 @@
+"""Lightning callbacks, each of use with a plain Trainer."""

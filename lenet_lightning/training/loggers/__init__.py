@@ -1,0 +1,1 @@
+"""Lightning loggers: metrics.csv, and W&B without an account."""
