@@ -82,18 +82,23 @@ class HistoricalClassifier(DigitClassifier):
         optimizer = self.optimizer(self.network.parameters())
         return [optimizer], [LambdaLR(optimizer, paper_rate)]
 
-    def setup(self, stage: str) -> None:
+    def check_trainer(self, trainer: Trainer) -> None:
         """Refuse a trainer that SDLM cannot be used with.
 
         Raises:
             UsageError: it has several processes, accumulates or clips gradients.
         """
-        if self.automatic_optimization or stage != "fit":
+        if self.automatic_optimization:
             return
         for name, only in (("world_size", 1), ("accumulate_grad_batches", 1), ("gradient_clip_val", None)):
-            if (got := getattr(self.trainer, name)) != only:
+            if (got := getattr(trainer, name)) != only:
                 where = "devices x num_nodes" if name == "world_size" else name
                 raise UsageError(f"trainer.{where} must be {only} with model.optimizer SDLM, got {got}")
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer where no command line has."""
+        if stage == "fit":
+            self.check_trainer(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Estimate the curvature, before each epoch."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
@@ -65,6 +65,9 @@ class DigitClassifier(LightningModule):
         self.test_acc = MulticlassAccuracy(10, average="micro")
         self.example_input_array = torch.zeros(1, 1, 28, 28)
         self._step = torch.compile(self.step, dynamic=False) if compile else self.step
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Raise UsageError if a trainer cannot train this: for subclasses, asked before any process is started."""
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that logs the metrics of training, for any Trainer."""

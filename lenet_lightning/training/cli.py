@@ -224,6 +224,7 @@ class CLI(LightningCLI):
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
+        model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
         refusals.check_batches(self.trainer, datamodule)
         Fit(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
@@ -142,6 +143,8 @@ class Fit:
     def _failures_explained(self) -> Iterator[None]:
         try:
             yield
+        except MisconfigurationException as error:
+            raise UsageError(one_line(error, 2_000)) from error
         except OSError as error:
             if not error.filename:
                 raise
