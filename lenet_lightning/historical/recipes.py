@@ -5,7 +5,6 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
 from lightning.pytorch.cli import OptimizerCallable
-from torch import nn
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
@@ -14,7 +13,7 @@ from lenet_lightning.training.classifier import DigitClassifier
 
 
 def classifier(
-    network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
+    network: Literal["lenet5", "lenet5_1998", "lenet1"] = "lenet5",
     loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
     optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
     schedule: Literal["constant", "onecycle", "paper"] = "constant",
@@ -25,8 +24,7 @@ def classifier(
     """Return a DigitClassifier, or a HistoricalClassifier where a setting is of 1989 or 1998.
 
     Args:
-        network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or the path of a torch class of your own: images
-            (N, 1, 28, 28) to logits (N, 10).
+        network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
             (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which takes a

@@ -32,6 +32,7 @@ KINDS = {
     "lr_schedulers": list,
     "recipe": dict,
     "random": list,
+    "whole_epoch": bool,
     "wandb_id": (str, type(None)),
 }
 

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning import signals
 from lenet_lightning.data.datamodule import MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError, one_line, printable
+from lenet_lightning.errors import UsageError, one_line, printable
 from lenet_lightning.networks import NETWORKS, LeNet5
 from lenet_lightning.training import checkpoints, process, recorded, refusals, results, resume, runs
 from lenet_lightning.training.callbacks.exact_resume import ExactResume
@@ -45,11 +45,11 @@ TRAINER_DEFAULTS = {
 }
 
 # arguments of Trainer's methods that are not the user's to pass
-OURS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"} | {
-    "verbose",
-    "weights_only",
-    "ckpt_path",
-}
+OURS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+OURS |= {"verbose", "weights_only", "ckpt_path"}
+
+# classes, or functions that return one of their objects
+MakesModel, MakesData = Callable[..., DigitClassifier], Callable[..., MNISTDataModule]
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
 
@@ -63,9 +63,7 @@ class CLI(LightningCLI):
         data: what makes the data module; its signature is the schema of `data`.
     """
 
-    def __init__(
-        self, args: list[str], model: Callable[..., DigitClassifier], data: Callable[..., MNISTDataModule]
-    ) -> None:
+    def __init__(self, args: list[str], model: MakesModel, data: MakesData) -> None:
         self.asked = args[0]
         self.run: Path | None = None
         self.first = rank_zero_only.rank == 0  # of several processes, the one that writes and prints
@@ -149,15 +147,15 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse invalid settings, and make the run's folder."""
         config = self.config[self.asked]
-        trainer, data = config.trainer, config.data
+        trainer, model, data = config.trainer, config.model, config.data
         refusals.check_devices(trainer)
         if self.asked == "fit":
-            refusals.check_end(trainer, config.model.schedule)
-            if config.model.compile:
+            refusals.check_end(trainer, model.get("schedule"))
+            if model.get("compile"):
                 refusals.check_compiler()
         if self.asked == "validate" and not data.val_size:
             raise UsageError("data.val_size is 0: this run validates on no samples; `test` has its test accuracy")
-        network = NETWORKS.get(config.model.network, LeNet5) if isinstance(config.model.network, str) else LeNet5
+        network = NETWORKS.get(model.get("network"), LeNet5)
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
         self.config_text = self._parser(self.asked).dump(config, skip_none=False)
@@ -167,23 +165,11 @@ class CLI(LightningCLI):
         elif not trainer.fast_dev_run and not self.first:
             self.run = Path(trainer.default_root_dir)  # the first process's folder is told when they have met
         elif not trainer.fast_dev_run:
-            self.run = self._run_folder(config)
+            self.run = runs.folder(Path(trainer.default_root_dir), self.checkpoint, config.config)
             trainer.default_root_dir = str(self.run)
             for logger in _listed(trainer.logger):
                 if "save_dir" in getattr(logger, "init_args", ()):
                     logger.init_args.save_dir = str(self.run)
-
-    def _run_folder(self, config: Any) -> Path:
-        if self.checkpoint and (self.checkpoint.parent / "config.yaml").exists():
-            run = self.checkpoint.parent
-            try:
-                runs.check_writable(run)
-            except OSError as error:
-                raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
-            return run
-        passed = [path for path in config.config or () if path]
-        name = Path(str(passed[-1])).stem if passed else "fit"
-        return runs.create(Path(config.trainer.default_root_dir), name)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what they refuse was asked for by the command or its config."""
@@ -216,9 +202,9 @@ class CLI(LightningCLI):
             callbacks += [RunStart(self.run, self.config_text, settings), ExactResume(self.recipe)]
         if config.trainer.enable_progress_bar is not False:
             callbacks.append(EpochLines())
-        self.validated = bool(self.datamodule.val_size and config.trainer.limit_val_batches != 0)
         if self.run and config.trainer.enable_checkpointing is not False:
-            callbacks += [RunId(), *checkpoints.checkpoints(self.run, self.validated)]
+            validated = bool(self.datamodule.val_size and config.trainer.limit_val_batches != 0)
+            callbacks += [RunId(), *checkpoints.checkpoints(self.run, validated)]
         return callbacks
 
     @process.tuned()
@@ -227,17 +213,8 @@ class CLI(LightningCLI):
         model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
         refusals.check_batches(self.trainer, datamodule)
-        Fit(
-            self.trainer,
-            model,
-            datamodule,
-            self.run,
-            self.checkpoint,
-            self.recipe,
-            self.config[self.asked].pictures,
-            self.validated,
-            self.first,
-        )()
+        pictures = self.config[self.asked].pictures
+        Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures)()
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the validation samples."""
@@ -255,9 +232,7 @@ class CLI(LightningCLI):
                 print(f"kept in      {printable(self.checkpoint.parent / results.RESULTS)}")
 
 
-def main(
-    args: list[str], model: Callable[..., DigitClassifier], data: Callable[..., MNISTDataModule] = MNISTDataModule
-) -> None:
+def main(args: list[str], model: MakesModel = DigitClassifier, data: MakesData = MNISTDataModule) -> None:
     """Run `fit`, `validate` or `test` with its options.
 
     Args:

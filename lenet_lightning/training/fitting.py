@@ -28,8 +28,6 @@ class Fit:
         checkpoint: to resume from, or None.
         recipe: of `resume.recipe_of`.
         pictures: whether to draw the run's pictures.
-        validated: whether the recipe validates at all.
-        first: whether this process is the one that writes and prints.
     """
 
     trainer: Trainer
@@ -39,8 +37,6 @@ class Fit:
     checkpoint: Path | None
     recipe: dict[str, Any]
     pictures: bool
-    validated: bool
-    first: bool
 
     def __call__(self) -> None:
         """Do it.
@@ -49,6 +45,7 @@ class Fit:
             UsageError: the run is being trained by another process, or cannot be resumed.
             RunError: the training failed, or a file cannot be read or written.
         """
+        self.first = self.trainer.is_global_zero  # of several processes, the one that writes and prints
         with runs.hold(self.run if self.first else None):
             self._trackers = [logger for logger in self.trainer.loggers if isinstance(logger, WandbLogger)]
             lines, finished = self._resume(self.checkpoint) if self.checkpoint else ([], False)
@@ -121,7 +118,8 @@ class Fit:
         else:
             line, metrics = results.evaluate(self.trainer, self.model, self.data, "test", kept)
         if metrics and kept.name == runs.LAST:
-            what = "no epoch was validated at its end" if self.validated else "nothing was validated"
+            asked = self.data.val_size and self.trainer.limit_val_batches != 0
+            what = "no epoch was validated at its end" if asked else "nothing was validated"
             line += f" ({what}, so there is no best)"
         elif metrics and not validated:
             epoch, last = checkpoints.read_checkpoint(kept)["epoch"] + 1, self.trainer.current_epoch

@@ -8,7 +8,7 @@ import torch
 from lightning import Trainer
 
 from lenet_lightning.errors import RunError, UsageError, one_line
-from lenet_lightning.training.callbacks.exact_resume import DEVICE, RANDOM, RECIPE
+from lenet_lightning.training.callbacks.exact_resume import DEVICE, RANDOM, RECIPE, WHOLE
 
 # of what a seed and a config train, and of the names of settings: 2 since orders come from SeedSequence and one cycle
 # leaves the betas alone, 3 since averaging is a callback
@@ -67,7 +67,7 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     fixed = {part: config[part] for part in ("seed_everything", "model", "averaging", "data")} | {"version": VERSION}
     fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
     fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
-    if config["model"]["schedule"] == "onecycle":
+    if config["model"].get("schedule") == "onecycle":
         fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
     callbacks = trainer["callbacks"] or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
@@ -91,19 +91,21 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
         UsageError: it was written within an epoch; the run is to be resumed with another recipe, other processes,
             another kind of device, up to an epoch that is behind it, or with trainer.max_steps.
     """
-    if missing := {"loops", "callbacks", "optimizer_states", "lr_schedulers", RECIPE, RANDOM} - checkpoint.keys():
+    if (
+        missing := {"loops", "callbacks", "optimizer_states", "lr_schedulers", RECIPE, RANDOM, WHOLE}
+        - checkpoint.keys()
+    ):
         raise RunError(
             f"{path}: cannot be resumed from, it has no {', '.join(sorted(missing))}; pass a last.ckpt of `fit`"
         )
     before, states = checkpoint[RECIPE], checkpoint[RANDOM]
     try:
-        whole = bool(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
         damaged = not (isinstance(before, dict) and states and all(each["torch"] is not None for each in states))
     except (TypeError, KeyError, IndexError):
         damaged = True
     if damaged:
         raise RunError(f"{path}: its training state is damaged; pass another last.ckpt of `fit`")
-    if not whole:
+    if not checkpoint[WHOLE]:
         raise UsageError(
             f"{path}: its last epoch was cut short (trainer.max_steps or max_time), and only whole epochs can "
             "be resumed from; train again with trainer.max_epochs alone"

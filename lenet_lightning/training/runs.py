@@ -5,9 +5,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lenet_lightning.atomic import PARTIAL
 from lenet_lightning.errors import RunError, UsageError, printable
@@ -15,6 +16,24 @@ from lenet_lightning.errors import RunError, UsageError, printable
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 NAME_BYTES = 100  # of a config's name in that of its run: file systems take 255 in all, some 143
+
+
+def folder(root: Path, checkpoint: Path | None, configs: Sequence[Any] | None) -> Path:
+    """Return the folder of the run that a checkpoint is to resume, or a new one, named as the last of the configs.
+
+    Raises:
+        UsageError: `root` is no name that a folder can have.
+        RunError: the folder cannot be made or written to.
+    """
+    if checkpoint and (checkpoint.parent / "config.yaml").exists():
+        run = checkpoint.parent
+        try:
+            check_writable(run)
+        except OSError as error:
+            raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
+        return run
+    passed = [path for path in configs or () if path]
+    return create(root, Path(str(passed[-1])).stem if passed else "fit")
 
 
 def create(root: Path, name: str) -> Path:

@@ -8,7 +8,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-RECIPE, RANDOM, DEVICE = "recipe", "random", "device"  # keys of a checkpoint
+# keys of a checkpoint; the last one is whether it was written at the end of an epoch
+RECIPE, RANDOM, DEVICE, WHOLE = "recipe", "random", "device", "whole_epoch"
 
 
 class ExactResume(Callback):
@@ -31,6 +32,7 @@ class ExactResume(Callback):
             (mine,), states = states, [None] * trainer.world_size
             torch.distributed.all_gather_object(states, mine)
         checkpoint |= {RECIPE: self._recipe, RANDOM: states, DEVICE: trainer.strategy.root_device.type}
+        checkpoint[WHOLE] = trainer.is_last_batch
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the states."""
