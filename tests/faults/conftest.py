@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lenet_lightning.__main__ import main
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.training.conftest import SITECUSTOMIZE, command, on_fakes, process, quick  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def rows(run):
 def assert_equal_runs(run, reference):
     """Weights, optimizer, schedule, average, random states, counters, metrics and kept weights are the same."""
     for name in ("last.ckpt", "best.ckpt"):
-        assert differences(*(runs.read_checkpoint(each / name) for each in (run, reference))) == []
+        assert differences(*(checkpoints.read_checkpoint(each / name) for each in (run, reference))) == []
     assert rows(run) == rows(reference)
     assert (run / "weights.safetensors").read_bytes() == (reference / "weights.safetensors").read_bytes()
     assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
