@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
 
 RESUME = ("fit", "--ckpt_path=last")
@@ -15,7 +15,7 @@ CONSTANT = ("--model.schedule=constant",)
 def test_01_resume_at_an_epochs_end(start, reference, tmp_path):
     # killed while the first batch of epoch 3 is fetched: last.ckpt is epoch 2, and nothing of epoch 3 was done
     assert start(tmp_path, "fit", *SHORT, fault=("kill_at_batch", 13)).wait()[0] == -signal.SIGKILL
-    assert runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
+    assert checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
     code, out, err = start(tmp_path, *RESUME).wait()
     assert (code, err) == (0, "")
     assert "epoch 3/3" in out
@@ -68,7 +68,7 @@ def test_04_kill_9_at_20_random_moments(start, reference, tmp_path, moment):
     run = the_run(tmp_path)
     epochs = [int(row["epoch"]) for row in rows(run)]
     assert epochs == list(range(1, len(epochs) + 1))
-    runs.read_checkpoint(run / "last.ckpt")
+    checkpoints.read_checkpoint(run / "last.ckpt")
     code, _, err = start(tmp_path, *RESUME).wait()
     assert (code, err) == (0, "")
     assert_equal_runs(run, reference())

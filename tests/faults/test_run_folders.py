@@ -12,7 +12,7 @@ import torch
 from lenet_lightning import run_folders
 from lenet_lightning.atomic import PARTIAL
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints, runs
 from tests.faults.conftest import SHORT, the_run
 
 CONSTANT = "--model.schedule=constant"
@@ -102,7 +102,7 @@ def test_a_link_that_cannot_be_set_leaves_none_that_points_at_an_older_run(tmp_p
 def test_a_checkpoint_named_through_latest_is_that_of_the_run(tmp_path):
     run = run_of(tmp_path, "a", 100, "last.ckpt")
     runs.point_latest(run)
-    assert runs.find(tmp_path, str(tmp_path / "latest" / "last.ckpt")) == run / "last.ckpt"
+    assert checkpoints.find(tmp_path, str(tmp_path / "latest" / "last.ckpt")) == run / "last.ckpt"
 
 
 # names
@@ -235,7 +235,7 @@ def test_a_best_checkpoint_that_is_gone_is_said_before_another_takes_its_place(s
     assert line.startswith(f"warning: {best.relative_to(tmp_path)}: {said}")
     assert "% are lost" in line
     assert os.path.lexists(run / "best.ckpt.damaged") == there
-    assert runs.read_checkpoint(best)["epoch"] == 2
+    assert checkpoints.read_checkpoint(best)["epoch"] == 2
     assert "best so far" in out
 
 
@@ -256,7 +256,7 @@ def test_a_damaged_last_checkpoint_mentions_a_best_that_is_whole(start, two_epoc
 def test_what_a_checkpoint_holds_has_the_types_of_ours(tmp_path, kind):
     torch.save({"state_dict": {}, "epoch": 1, "training_seconds": 1.0} | kind, tmp_path / "x.ckpt")
     with pytest.raises(RunError, match=f"x.ckpt: its {next(iter(kind))} is a"):
-        runs.read_checkpoint(tmp_path / "x.ckpt")
+        checkpoints.read_checkpoint(tmp_path / "x.ckpt")
 
 
 # a folder that goes, or that two want
@@ -308,7 +308,7 @@ def test_a_run_that_is_being_trained_is_not_resumed_by_another(start, two_epochs
     # the kernel releases it
     first.signal(9)
     first.wait()
-    done = runs.read_checkpoint(two_epochs / "last.ckpt")["epoch"] + 1
+    done = checkpoints.read_checkpoint(two_epochs / "last.ckpt")["epoch"] + 1
     code, _, err = start(other, "fit", "--ckpt_path=last", f"--trainer.max_epochs={done + 1}").wait()
     assert (code, err) == (0, "")
     assert epochs(two_epochs) == [str(number) for number in range(1, done + 2)]

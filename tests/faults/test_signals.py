@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import SHORT, assert_equal_runs, the_run
 
 WANDB = "--trainer.logger+=lenet_lightning.training.loggers.wandb.WandbLogger"
@@ -28,7 +28,7 @@ def ended(running, number, limit_s):
 
 
 def assert_goes_on(start, folder, reference):
-    runs.read_checkpoint(the_run(folder) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(folder) / "last.ckpt")
     assert start(folder, "fit", "--ckpt_path=last").wait()[0] == 0
     assert_equal_runs(the_run(folder), reference())
 
@@ -54,14 +54,14 @@ def test_06_a_second_ctrl_c_ends_at_once_what_hangs(start, reference, tmp_path):
     time.sleep(1.0)
     assert running.process.is_alive()
     assert ended(running, signal.SIGINT, limit_s=2)[0] == 130
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 def test_05_sigterm_ends_what_hangs_within_10_seconds(start, tmp_path):
     running = start(tmp_path, "fit", *SHORT, WANDB, "--trainer.max_epochs=99", fault=("hang_at_the_end",))
     assert running.until(lambda: list(tmp_path.glob("runs/2*/last.ckpt")))
     assert ended(running, signal.SIGTERM, limit_s=10)[0] == 143
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 @pytest.mark.parametrize("verb", ["validate", "test"])
@@ -87,7 +87,7 @@ def test_05_06_signals_with_the_real_wandb_client(process, tmp_path, number):
     assert run.returncode == 128 + number
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 def test_05_a_run_that_kept_nothing_is_not_advised_to_resume(start, tmp_path):
@@ -108,7 +108,7 @@ def test_16_a_signal_ends_what_hangs_in_c(start, tmp_path, number, times):
         time.sleep(1.0)
         assert running.process.is_alive()
     assert ended(running, number, limit_s=10 if times == 1 else 2)[0] == 128 + number
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 def test_16_a_signal_sent_twice_at_once_counts_once(start, tmp_path):

@@ -497,8 +497,8 @@ def test_sync_of_an_offline_run_delivers_the_same(command, server, monkeypatch):
 def test_an_agent_runs_the_trials_of_the_sweep(server, on_fakes, tmp_path):
     folder, _ = server
     trials = [
-        {"model.optimizer.lr": 0.004, "model.averaging": 0},
-        {"model.optimizer.lr": 0.02, "model.averaging": 0.99},
+        {"model.optimizer.lr": 0.004, "averaging": 0},
+        {"model.optimizer.lr": 0.02, "averaging": 0.99},
     ]
     (folder / "trials.json").write_text(json.dumps(trials))
     sweep = yaml.safe_load((ROOT / "configs" / "sweep.yaml").read_text())
@@ -525,10 +525,13 @@ def test_an_agent_runs_the_trials_of_the_sweep(server, on_fakes, tmp_path):
     print(done.stdout, done.stderr)
     assert done.returncode == 0
     runs = sorted(path for path in (tmp_path / "runs").iterdir() if not path.is_symlink())
-    tried = [yaml.safe_load((run / "config.yaml").read_text())["model"] for run in runs]
+    tried = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
     assert [
-        {"model.optimizer.lr": model["optimizer"]["init_args"]["lr"], "model.averaging": model["averaging"]}
-        for model in tried
+        {
+            "model.optimizer.lr": config["model"]["optimizer"]["init_args"]["lr"],
+            "averaging": config["averaging"],
+        }
+        for config in tried
     ] == trials
     assert not any((run / "results.json").exists() for run in runs)  # no trial opens the test set
     assert sum("val/acc" in row for row in history(folder)) == 2
