@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from lenet_lightning.data.datamodule import MNISTDataModule
     from lenet_lightning.inference.recognizer import Recognizer
     from lenet_lightning.networks.lenet5 import LeNet5
+    from lenet_lightning.training.callbacks.weight_average import WeightAverage
     from lenet_lightning.training.classifier import DigitClassifier
 
-__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule", "Recognizer"]
+__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule", "Recognizer", "WeightAverage"]
 
 # torch and Lightning take seconds to import: `--help` should not wait for them
 _HOMES = {
@@ -17,6 +18,7 @@ _HOMES = {
     "LeNet5": "networks.lenet5",
     "MNISTDataModule": "data.datamodule",
     "Recognizer": "inference.recognizer",
+    "WeightAverage": "training.callbacks.weight_average",
 }
 
 

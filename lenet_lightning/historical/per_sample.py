@@ -10,14 +10,14 @@ from lenet_lightning.historical.sdlm import SDLM, Loss
 
 
 class PerSample:
-    """Let SDLM step through a batch, pattern by pattern (or as many at a time as its `patterns` says).
+    """Step through a batch with SDLM, sample by sample (or as many at a time as its `patterns`).
 
-    At one pattern Lightning's and autograd's work for a step takes far longer than the arithmetic: what is handed
-    over at a time is a batch, and a step can be compiled as a whole, with gradient and update.
+    For a single sample the work of Lightning and of autograd takes far longer than the arithmetic: so a batch is passed
+    at a time, and a step can be compiled as a whole, with gradient and update.
 
     Args:
         network: what is trained.
-        loss: a mean over patterns of (logits, labels).
+        loss: a mean over samples of (logits, labels).
         compile: whether a step is compiled: the same step, up to rounding.
     """
 
@@ -32,8 +32,8 @@ class PerSample:
         """Step through a batch; `estimate` is called whenever the optimizer wants new curvatures.
 
         Returns:
-            The logits (N, 10), each from before the step that its pattern was for; of each step the loss times its
-            patterns, and the size of the gradient.
+            The logits (N, 10), each from before the step that its sample was for; of each step the loss times its
+            samples, and the size of the gradient.
         """
         logits, losses, norms = [], [], []
         patterns = optimizer.param_groups[0]["patterns"]

@@ -125,7 +125,7 @@ class _KeptInRun(ModelCheckpoint):
         """Load nothing: `on_load_checkpoint` has what is needed."""
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the best score from the run's folder, and no paths from the checkpoint for any other callback."""
+        """Read the best score from the run's folder; drop what the checkpoint has of other ModelCheckpoints' paths."""
         for other in trainer.checkpoint_callbacks:
             if isinstance(other, ModelCheckpoint) and not isinstance(other, _KeptInRun):
                 found = [checkpoint["callbacks"].pop(key, None) for key in (other.state_key, other._legacy_state_key)]

@@ -157,7 +157,7 @@ def _clear_partial(run: Path) -> None:
 
 
 def point_latest(run: Path) -> None:
-    """Let <root>/latest point at `run`: the newest run is found by it."""
+    """Make the link <root>/latest point to `run`, by which the newest run is found."""
     root, real = run.parent, run.resolve()
     # a link to a run elsewhere is pointed at by its own name, but for `latest` itself
     target = real.name if real.parent == root.resolve() else run.name if run.name != "latest" else str(real)

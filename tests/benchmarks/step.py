@@ -10,7 +10,7 @@ import time
 import torch
 
 from lenet_lightning.historical.losses import rbf_map
-from lenet_lightning.historical.per_sample import OneByOne
+from lenet_lightning.historical.per_sample import PerSample
 from lenet_lightning.historical.sdlm import SDLM, curvature
 from lenet_lightning.networks import LeNet1, LeNet5_1998
 
@@ -26,12 +26,12 @@ class Contender:
         self._digits = torch.rand(STEPS, 1, 28, 28) * 1.275 - 0.1, torch.randint(10, (STEPS,))
         self._optimizer = SDLM(network.parameters(), lr=1e-5)
         self._optimizer.estimate(curvature(network, *self._digits, rbf_map))
-        self._one_by_one = OneByOne(network, rbf_map, compile)
+        self._per_sample = PerSample(network, rbf_map, compile)
 
     def round(self) -> float:
         """Microseconds for a step."""
         started = time.perf_counter()
-        self._one_by_one(self._optimizer, *self._digits, lambda: None)
+        self._per_sample(self._optimizer, *self._digits, lambda: None)
         return (time.perf_counter() - started) / STEPS * 1e6
 
 

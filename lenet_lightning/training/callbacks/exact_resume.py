@@ -35,7 +35,7 @@ class ExactResume(Callback):
         checkpoint[WHOLE] = trainer.is_last_batch
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the states."""
+        """Keep the states until the training starts."""
         self._states = checkpoint[RANDOM]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a line per epoch and, on a terminal, a bar below."""
+"""The progress of a training on screen: a line per epoch and, on a terminal, a bar below."""
 
 import sys
 from typing import Any
@@ -22,7 +22,7 @@ class EpochLines(ProgressBar):
         self._bar: Progress | None = None
 
     def disable(self) -> None:
-        """Say nothing (Lightning asks for this on all processes but the first)."""
+        """Print nothing (Lightning asks for this in all processes but the first)."""
         self._console.quiet = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

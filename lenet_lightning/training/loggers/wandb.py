@@ -75,7 +75,7 @@ class WandbLogger(LightningWandbLogger):
         self._lost = False
 
     def resume(self, run_id: str | None) -> None:
-        """Let what is logged join the W&B run `run_id`, of which a checkpoint has the id."""
+        """Continue the W&B run with this id, which a checkpoint has kept; with None, begin a new one."""
         if run_id and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):  # it becomes part of a path
             self._id = self._wandb_init["id"] = run_id
         elif run_id:
