@@ -104,7 +104,8 @@ def _run(args: list[str]) -> int:
     with signals.ending():
         if args[0] in LIGHT:
             return import_module(f"lenet_lightning.{LIGHT[args[0]]}").main(args[1:])
-        import_module("lenet_lightning.training.cli").main(args)
+        recipes = import_module("lenet_lightning.historical.recipes")
+        import_module("lenet_lightning.training.cli").main(args, recipes.classifier, recipes.mnist)
     return 0
 
 

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 from lenet_lightning.data import files
 
@@ -49,3 +50,12 @@ def fake_mnist(fake_mnist_root, _fake_files, monkeypatch):
     """The same folder, with the package taking the fake digits for MNIST in this process; copy it to damage it."""
     monkeypatch.setattr(files, "FILES", _fake_files)
     return fake_mnist_root
+
+
+@pytest.fixture
+def digits():
+    """A hundred normalised images that can be learned by heart, and their labels."""
+    torch.manual_seed(0)
+    labels = torch.arange(10).repeat(10)
+    templates = torch.randn(10, 1, 28, 28)
+    return templates[labels] + 0.5 * torch.randn(100, 1, 28, 28), labels

@@ -1,6 +1,5 @@
 """MNIST as a LightningDataModule: resident in memory, split, batched, normalised on the device."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,10 +10,9 @@ from torch.utils.data import DataLoader
 
 from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.dataset import DISTORTION, VARIANTS, Batch, EpochSampler, ResidentDigits, derive_seed
+from lenet_lightning.data.dataset import DISTORTION, Batch, EpochSampler, ResidentDigits, derive_seed
 from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.errors import UsageError
-from lenet_lightning.historical.variants import VariedDigits
 from lenet_lightning.networks.lenet5 import LeNet5
 
 TRAIN_SIZE = 60_000
@@ -40,8 +38,6 @@ class MNISTDataModule(LightningDataModule):
             the last epoch's checkpoint is the run's.
         split_seed: seed of that choice, which does not depend on the training seed.
         distortion: how training digits are augmented; by default not at all.
-        variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
-            0 for a new one each time and the digit itself never.
         mean: subtracted from pixels between 0 and 1.
         std: the divisor of the difference.
     """
@@ -54,7 +50,6 @@ class MNISTDataModule(LightningDataModule):
         val_size: ValidationSize = 5_000,
         split_seed: NonNegativeInt = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
-        variants: NonNegativeInt = 0,
         mean: float = LeNet5.MEAN,
         std: PositiveFloat = LeNet5.STD,
     ) -> None:
@@ -62,8 +57,6 @@ class MNISTDataModule(LightningDataModule):
         # plain values, kept in the checkpoint: whoever uses its weights needs them
         self.mean, self.std = float(mean), float(std)
         self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
-        if variants and not distortion:
-            raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
         self.root = files.expand(root)
         self._complete = False
         self.mirrors = mirrors
@@ -71,7 +64,6 @@ class MNISTDataModule(LightningDataModule):
         self.val_size = val_size
         self.split_seed = split_seed
         self.distortion = distortion
-        self.variants = variants
 
     def prepare_data(self) -> None:
         """Fetch and verify the four files.
@@ -84,7 +76,7 @@ class MNISTDataModule(LightningDataModule):
             self._complete = True
 
     def setup(self, stage: str) -> None:
-        """Read what `stage` ("fit", "validate" or "test") needs.
+        """Read what `stage` ("fit", "validate", "test" or "predict") needs.
 
         Raises:
             RunError: a file is damaged or missing.
@@ -98,10 +90,6 @@ class MNISTDataModule(LightningDataModule):
         if stage == "fit":
             self.seed = torch.initial_seed()
             self.train = self.originals = digits.subset(order[self.val_size :])
-            if self.variants:
-                seed, epoch = partial(derive_seed, self.seed, VARIANTS), lambda: self.trainer.current_epoch
-                images, labels = self.originals.images, self.originals.labels
-                self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, epoch)
             self._distorted_epoch = None
 
     def train_dataloader(self) -> DataLoader:
@@ -121,6 +109,10 @@ class MNISTDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return batches of this process's share of the validation digits; without such digits, no loader."""
         return self._loader(self.val, EVAL_BATCH_SIZE) if self.val_size else []
+
+    def predict_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return the batches of the validation samples: the test samples are for the one test at the end."""
+        return self.val_dataloader()
 
     def test_dataloader(self) -> DataLoader:
         """Return batches of this process's share of the 10,000 test digits: of n, the r-th has every n-th from r."""
@@ -146,9 +138,13 @@ class MNISTDataModule(LightningDataModule):
             return batch  # the example input, which the model summary passes here
         images, labels = batch
         images = images.float().div_(255)
-        if self.distortion and not self.variants and self.trainer.training:
-            images = self.distortion(images, self._distortion_generator(images.device))
+        if self.trainer.training:
+            images = self.augment(images)
         return images.sub_(self.mean).div_(self.std), labels
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Return training images (N, 1, 28, 28), from 0 to 1, distorted, each time anew."""
+        return self.distortion(images, self._distortion_generator(images.device)) if self.distortion else images
 
     def _distortion_generator(self, device: torch.device) -> torch.Generator:
         epoch = self.trainer.current_epoch

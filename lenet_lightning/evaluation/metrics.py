@@ -35,3 +35,9 @@ def rejection_curve(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     kept = torch.arange(1, len(labels) + 1)
     error = torch.cat([torch.zeros(1, dtype=torch.double), wrong / kept])
     return 1 - torch.arange(len(labels) + 1, dtype=torch.double) / len(labels), error
+
+
+def surest_errors(logits: Tensor, labels: Tensor, most: int) -> Tensor:
+    """Return the indices of at most so many errors of logits (N, 10) and labels (N,), the most probable first."""
+    wrong = (logits.argmax(1) != labels).nonzero().flatten()
+    return wrong[logits.softmax(1).amax(1)[wrong].argsort(descending=True)[:most]]

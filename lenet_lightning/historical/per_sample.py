@@ -1,4 +1,4 @@
-"""Stochastic training in its first meaning: a step for each pattern of a batch."""
+"""Stochastic gradient descent in the first sense: one optimizer step for each sample of a batch."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from torch.func import functional_call, grad_and_value
 from lenet_lightning.historical.sdlm import SDLM, Loss
 
 
-class OneByOne:
+class PerSample:
     """Let SDLM step through a batch, pattern by pattern (or as many at a time as its `patterns` says).
 
     At one pattern Lightning's and autograd's work for a step takes far longer than the arithmetic: what is handed

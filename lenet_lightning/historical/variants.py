@@ -1,12 +1,16 @@
 """Training digits of which each has a fixed number of distorted variants, shown in turn."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Generator, Tensor
 
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.dataset import Batch, ResidentDigits
+from lenet_lightning.data.datamodule import MNISTDataModule
+from lenet_lightning.data.dataset import VARIANTS, Batch, ResidentDigits, derive_seed
 
 
 class VariedDigits(ResidentDigits):
@@ -57,3 +61,33 @@ class VariedDigits(ResidentDigits):
                 generator = Generator().manual_seed(self._seed(first, kind))
                 shown = self._distortion(shown.float(), generator).round_().byte()
             self.images[digits] = shown
+
+
+class VariedMNIST(MNISTDataModule):
+    """MNIST of which each training sample has a fixed number of distorted variants.
+
+    Args:
+        variants: how many each sample has, shown in turn with the sample itself.
+        kwargs: as of MNISTDataModule; `distortion` makes the variants.
+
+    Raises:
+        ValueError: the distortion does nothing.
+    """
+
+    def __init__(self, variants: PositiveInt = 9, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.variants = variants
+        if not self.distortion:
+            raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
+
+    def setup(self, stage: str) -> None:
+        """Read what `stage` needs, and make the variants of the training samples for a fit."""
+        super().setup(stage)
+        if stage == "fit":
+            images, labels = self.originals.images, self.originals.labels
+            seed, epoch = partial(derive_seed, self.seed, VARIANTS), lambda: self.trainer.current_epoch
+            self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, epoch)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Return training images as they are: they are variants already."""
+        return images

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, code and data."""
+"""What a run is made with: versions, hardware, code and data."""
 
 import os
 import platform
@@ -15,8 +15,8 @@ import wandb
 from lenet_lightning.data import files
 
 
-def circumstances() -> dict[str, Any]:
-    """Give what can make two runs of one config differ, as plain values."""
+def environment() -> dict[str, Any]:
+    """Return what can make two runs of one config differ, as plain values."""
     packages = (torch, lightning, torchmetrics, torchvision, wandb)
     return {
         "threads": torch.get_num_threads(),
@@ -37,7 +37,7 @@ def _processor() -> str:
 
 
 def _code() -> dict[str, Any]:
-    """Give the commit of this checkout and whether anything in it was changed since; nulls outside of a checkout."""
+    """Return the commit of this checkout and whether anything in it was changed since; nulls outside of a checkout."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -18,7 +18,8 @@ MOST_DEPTH = 20
 
 # one name below these, so that nothing but them is imported; no logger that talks to an address of the file's choosing
 TRUSTED = re.compile(
-    r"torch\.optim\.\w+|lenet_lightning\.(training|historical)(\.\w+)+|lightning\.pytorch\.(callbacks|profilers|strategies)\.\w+"
+    r"torch\.optim\.\w+|lenet_lightning\.(training|historical)(\.\w+)+"
+    r"|lightning\.pytorch\.(callbacks|profilers|strategies)\.\w+"
     r"|lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
 )
 # jsonargparse imports what a dotted string names wherever a class or a function may be given
@@ -60,7 +61,7 @@ def data_root(path: Path) -> dict[str, Any]:
 def evaluation(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a checkpoint is validated and tested with: of the network, its loss and its data."""
     kept = {
-        "model": (checkpoint.get("hyper_parameters"), ("network", "loss", "label_smoothing", "averaging")),
+        "model": (checkpoint.get("hyper_parameters"), ("network", "loss", "label_smoothing")),
         "data": (checkpoint.get("datamodule_hyper_parameters"), ("mean", "std")),
     }
     found: dict[str, dict[str, Any]] = {section: _scalars(values, names) for section, (values, names) in kept.items()}

@@ -7,17 +7,21 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.loggers import Logger
 
 from lenet_lightning import weights
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.training import resume, runs
+from lenet_lightning.metadata import DIGITS
+from lenet_lightning.training import runs
+from lenet_lightning.training.callbacks.exact_resume import DEVICE, RANDOM, RECIPE
+from lenet_lightning.training.callbacks.predictions import Predictions
+from lenet_lightning.training.checkpoints import read_checkpoint
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.environment import circumstances
+from lenet_lightning.training.environment import environment
 from lenet_lightning.training.loggers import metrics_csv
-from lenet_lightning.training.loggers.wandb import WandbLogger
+from lenet_lightning.training.loggers.metrics_csv import MetricsCSV
+from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger
 
 RESULTS, WEIGHTS, PICTURES = "results.json", "weights.safetensors", "pictures"
 NAMES = {"validate": ("val", "validation"), "test": ("test", "test")}
@@ -29,9 +33,12 @@ def load(model: DigitClassifier, path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged, or does not fit.
     """
-    checkpoint = runs.read_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    state = checkpoint["state_dict"]
+    # before averaging was a callback, the average was a part of the module
+    average = {f"network.{name[16:]}": value for name, value in state.items() if name.startswith("averaged.module.")}
     try:
-        model.load_state_dict(checkpoint["state_dict"])
+        model.load_state_dict(average or state)
     except RuntimeError as error:
         raise RunError(f"{path}: does not fit this network and config: {one_line(error)}") from error
     return checkpoint
@@ -65,7 +72,14 @@ def evaluate(
 
 def metadata(model: DigitClassifier, data: MNISTDataModule, seed: int) -> dict[str, Any]:
     """Return what is true of the weights wherever and whenever they were trained."""
-    return weights.facts_of(model.hparams.network, data.mean, data.std) | {"seed": seed}
+    return {
+        "network": model.hparams.network,
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "classes": list(DIGITS),
+        "mean": data.mean,
+        "std": data.std,
+        "seed": seed,
+    }
 
 
 def keep(
@@ -74,40 +88,48 @@ def keep(
     model: DigitClassifier,
     data: MNISTDataModule,
     metrics: dict[str, float],
-    loggers: list[Logger],
-) -> None:
+    trainer: Trainer,
+) -> float:
     """Write the weights of the checkpoint `kept`, which `model` holds, and with test metrics the results, once.
+
+    Returns:
+        The seconds that the run was trained.
 
     Raises:
         OSError: the run's folder cannot be written to, or is full; older files are intact.
     """
-    checkpoint, last = runs.read_checkpoint(kept), run / runs.LAST
-    ended = runs.read_checkpoint(last) if last.exists() else checkpoint
-    facts = metadata(model, data, int(ended[resume.RECIPE]["seed_everything"])) | metrics
-    weights.write(model.trained_network.state_dict(), facts, run / WEIGHTS)
+    checkpoint, last = read_checkpoint(kept), run / runs.LAST
+    ended = read_checkpoint(last) if last.exists() else checkpoint
+    facts = metadata(model, data, int(ended[RECIPE]["seed_everything"])) | metrics
+    weights.write(model.network.state_dict(), facts, run / WEIGHTS)
     if not metrics:
-        return
+        return ended["training_seconds"]
     epochs = ended["epoch"] + 1
     results = facts | {
         f"{kept.stem}_epoch": checkpoint["epoch"] + 1,
         "epochs": epochs,
         "train_seconds": round(ended["training_seconds"], 2),
-        "processes": len(ended[resume.RANDOM]),
-        "device": ended.get(resume.DEVICE, "cpu"),
+        "processes": len(ended[RANDOM]),
+        "device": ended.get(DEVICE, "cpu"),
     }
-    for logger in loggers:
+    for logger in trainer.loggers:
         logger.log_metrics(metrics | {"epoch": epochs}, ended["global_step"] - 1)
     with replacing(run / RESULTS) as partial:
-        partial.write_text(json.dumps(results | circumstances(), indent=2) + "\n")
-    probability, predicted = model.test_logits.softmax(1).max(1)
-    for tracker in loggers:
+        partial.write_text(json.dumps(results | environment(), indent=2) + "\n")
+    predictions = predictions_of(trainer)
+    for tracker in trainer.loggers:
         if isinstance(tracker, WandbLogger):
-            images, labels = data.test.images.squeeze(1).numpy(), model.test_labels.tolist()
-            tracker.log_errors(images, labels, predicted.tolist(), probability.tolist())
+            tracker.log_errors(data.test.images.squeeze(1).numpy(), predictions.labels, predictions.logits)
             tracker.log_files([kept, run / WEIGHTS], facts)
+    return ended["training_seconds"]
 
 
-def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]:
+def predictions_of(trainer: Trainer) -> Predictions:
+    """Return the trainer's callback that has the predictions of its last test."""
+    return next(each for each in trainer.callbacks if isinstance(each, Predictions))
+
+
+def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trainer) -> list[Path]:
     """Draw the pictures of a run that was tested; return their paths.
 
     Raises:
@@ -115,16 +137,44 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule) -> list[Path]
     """
     from lenet_lightning.evaluation import plots  # matplotlib: half a second that other commands need not wait
 
+    predictions = predictions_of(trainer)
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
     evidence = plots.Evidence(
         rows=metrics_csv.read_rows(run / metrics_csv.NAME)[0],
-        network=copy.deepcopy(model.trained_network).cpu(),
+        network=copy.deepcopy(model.network).cpu(),
         images=data.test.images,
         normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,
-        labels=model.test_labels,
-        logits=model.test_logits,
+        labels=predictions.labels,
+        logits=predictions.logits,
         originals=originals,
         distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
     )
     return plots.draw(evidence, run / PICTURES)
+
+
+def are_missing(path: Path) -> bool:
+    """Return whether the run of a checkpoint is judged by it, and has no results yet."""
+    run = path.parent
+    judged = runs.BEST if (run / runs.BEST).exists() else runs.LAST
+    if path.name != judged or (run / RESULTS).exists() or not (run / "config.yaml").exists():
+        return False
+    return RECIPE in read_checkpoint(path)
+
+
+def add(path: Path, model: DigitClassifier, data: MNISTDataModule, metrics: dict[str, float], trainer: Trainer) -> None:
+    """Keep the test metrics of a checkpoint in its run, where `are_missing`, and in the run's loggers.
+
+    Raises:
+        OSError: the run's folder cannot be written to, or is full.
+    """
+    run = path.parent
+    trainer.loggers = [MetricsCSV(str(run))] if (run / metrics_csv.NAME).exists() else []
+    trackers = []
+    if run_id := read_checkpoint(path).get(CHECKPOINT_KEY):
+        trackers = [WandbLogger(str(run))]
+        trackers[0].resume(run_id)
+    trainer.loggers = [*trainer.loggers, *trackers]
+    keep(run, path, model, data, metrics, trainer)
+    for tracker in trackers:
+        tracker.close(failed=False)

@@ -1,21 +1,18 @@
-"""Exact resume: a run that was interrupted ends bit for bit as if it had not been."""
+"""Whether a run can be resumed exactly: with the recipe that it began with, from the end of an epoch."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
 
 from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.training.callbacks.exact_resume import DEVICE, RANDOM, RECIPE
 
-RECIPE, RANDOM, DEVICE = "recipe", "random", "device"
-
-# of what a seed and a config train: 2 since orders come from SeedSequence and one cycle leaves the betas alone
-VERSION = 2
+# of what a seed and a config train, and of the names of settings: 2 since orders come from SeedSequence and one cycle
+# leaves the betas alone, 3 since averaging is a callback
+VERSION = 3
 
 # where the data are is no part of what is trained
 PLACES = ("data.root", "data.mirrors")
@@ -67,7 +64,7 @@ PASSIVE = (
 def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what must stay equal from a run's first epoch to its last: dotted names of `config` and plain values."""
     trainer = config["trainer"]
-    fixed = {part: config[part] for part in ("seed_everything", "model", "data")} | {"version": VERSION}
+    fixed = {part: config[part] for part in ("seed_everything", "model", "averaging", "data")} | {"version": VERSION}
     fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
     fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
     if config["model"]["schedule"] == "onecycle":
@@ -78,37 +75,6 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     # as text: a value to compare, not settings to take apart
     fixed["trainer"]["callbacks"] = json.dumps(active, sort_keys=True)
     return {name: value for name, value in _flat(fixed) if name not in PLACES}
-
-
-class ExactResume(Callback):
-    """Keep in each checkpoint what Lightning does not: the states of the global random generators, and the recipe.
-
-    The order of the digits and their distortion need no state: they are functions of seed, epoch and process.
-
-    Args:
-        recipe: as `recipe_of` gives it.
-    """
-
-    def __init__(self, recipe: dict[str, Any]) -> None:
-        self._recipe = recipe
-        self._states: list[dict[str, Any]] | None = None
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the recipe, the kind of device, and the states of each process."""
-        states: list[Any] = [_random_state() | {"threads": torch.get_num_threads()}]
-        if trainer.world_size > 1:
-            (mine,), states = states, [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, mine)
-        checkpoint |= {RECIPE: self._recipe, RANDOM: states, DEVICE: trainer.strategy.root_device.type}
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the states."""
-        self._states = checkpoint[RANDOM]
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the states: what was drawn to set the training up was drawn before the interruption, too."""
-        if self._states:
-            _set_random_state(self._states[trainer.global_rank])
 
 
 def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], trainer: Trainer) -> None:
@@ -147,11 +113,7 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
             f"trainer.max_steps must be left out to resume from {path}, got {trainer.max_steps}: a run is resumed by "
             "whole epochs; pass trainer.max_epochs"
         )
-    if before.get("version") != VERSION:
-        raise UsageError(
-            f"{path}: was begun by an earlier version, of which the same seed trained on another order of the samples; "
-            "resume with that version, or leave --ckpt_path out to train from the start"
-        )
+    check_version(checkpoint, path)
     changed = [name for name in sorted({*before, *recipe}) if _differs(name, before, recipe)]
     if changed:
         values = ", ".join(
@@ -179,6 +141,20 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
     done = checkpoint["epoch"] + 1
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs < done:
         raise UsageError(f"trainer.max_epochs must be {done} or more to resume from {path}, got {trainer.max_epochs}")
+
+
+def check_version(checkpoint: dict[str, Any], path: Path) -> None:
+    """Refuse to resume a run of an earlier version, whose settings had other names or trained otherwise.
+
+    Raises:
+        UsageError: it is one.
+    """
+    before = checkpoint.get(RECIPE)
+    if isinstance(before, dict) and before.get("version") != VERSION:
+        raise UsageError(
+            f"{path}: was begun by an earlier version, whose settings had other names or trained otherwise; resume "
+            "with that version, or leave --ckpt_path out to train from the start; `test` and `predict` take it"
+        )
 
 
 def take_threads(checkpoint: dict[str, Any], rank: int) -> str | None:
@@ -222,23 +198,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for name, value in tree.items():
         flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
     return flat
-
-
-def _random_state() -> dict[str, Any]:
-    # plain values and tensors: a checkpoint is read with weights_only
-    _, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    keys, *rest = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.training.environment import circumstances
+from lenet_lightning.training.environment import environment
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "runs" / "benchmarks"
@@ -31,7 +31,7 @@ def _rows(file: Path) -> Rows:
 def add(name: str, row: dict[str, Any]) -> None:
     """Keep a row at once, with the hardware and the versions that it was made with: hours of work can be stopped."""
     WORK.mkdir(parents=True, exist_ok=True)
-    made = {key: value for key, value in circumstances().items() if key != "data_sha256"}
+    made = {key: value for key, value in environment().items() if key != "data_sha256"}
     partial = WORK / f"{name}.json.partial"
     partial.write_text(json.dumps([*read(name), row | {"made_with": made}], indent=1) + "\n")
     partial.rename(WORK / f"{name}.json")

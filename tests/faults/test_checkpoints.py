@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from lenet_lightning.training.cli import CLI
 from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
 
@@ -93,7 +93,7 @@ def test_09_last_is_the_last_epoch_and_best_the_best(start, tmp_path):
     run = the_run(tmp_path)
     accuracies = [float(row["val/acc"]) for row in rows(run)]
     assert accuracies.index(max(accuracies)) == 0
-    last, best = (runs.read_checkpoint(run / f"{name}.ckpt") for name in ("last", "best"))
+    last, best = (checkpoints.read_checkpoint(run / f"{name}.ckpt") for name in ("last", "best"))
     assert (last["epoch"], best["epoch"]) == (3, 0)
 
 
@@ -106,7 +106,7 @@ def test_09_a_run_that_was_moved_still_knows_its_best(start, tmp_path):
     code, _, err = start(tmp_path, "fit", config, "--ckpt_path=last", "--trainer.max_epochs=3").wait()
     assert (code, err) == (0, "")
     assert (moved / "best.ckpt").read_bytes() == best
-    assert runs.read_checkpoint(moved / "last.ckpt")["epoch"] == 2
+    assert checkpoints.read_checkpoint(moved / "last.ckpt")["epoch"] == 2
 
 
 class Theirs(TorchCheckpointIO):
@@ -116,8 +116,8 @@ class Theirs(TorchCheckpointIO):
 @pytest.mark.parametrize(
     ("options", "used"),
     [
-        ((), runs.WholeCheckpoints),
-        (("--trainer.plugins=lightning.pytorch.plugins.TorchSyncBatchNorm",), runs.WholeCheckpoints),
+        ((), checkpoints.WholeCheckpoints),
+        (("--trainer.plugins=lightning.pytorch.plugins.TorchSyncBatchNorm",), checkpoints.WholeCheckpoints),
         (("--trainer.plugins=tests.faults.test_checkpoints.Theirs",), Theirs),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_checkpoint_removes_nothing_when_it_is_resumed(start, tmp_path, victim
     code, _, _ = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()
     assert code == 0
     assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
-    assert runs.read_checkpoint(run / "last.ckpt")["epoch"] == 2
+    assert checkpoints.read_checkpoint(run / "last.ckpt")["epoch"] == 2
 
 
 @pytest.mark.parametrize("of", ["victim", "victim/best.ckpt"])
@@ -196,7 +196,7 @@ def test_a_checkpoint_removes_nothing_through_a_callback_of_the_users(start, tmp
 def test_no_checkpoint_holds_a_path(start, tmp_path):
     assert start(tmp_path, "fit", *SHORT, "--trainer.max_epochs=1").wait()[0] == 0
     for name in ("last.ckpt", "best.ckpt"):
-        states = runs.read_checkpoint(the_run(tmp_path) / name)["callbacks"]
+        states = checkpoints.read_checkpoint(the_run(tmp_path) / name)["callbacks"]
         assert [list(state) for key, state in states.items() if "_KeptInRun" in key] == [["best_model_score"]]
 
 
@@ -221,7 +221,7 @@ def test_only_a_checkpoint_file_is_removed(tmp_path):
     (tmp_path / "dangling.ckpt").symlink_to("none")
     everything = sorted(os.listdir(tmp_path))
     for name in ("folder.ckpt", "thesis.txt", "link.ckpt", "dangling.ckpt", "none.ckpt", "."):
-        runs.WholeCheckpoints().remove_checkpoint(str(tmp_path / name))
+        checkpoints.WholeCheckpoints().remove_checkpoint(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == everything
-    runs.WholeCheckpoints().remove_checkpoint(str(tmp_path / "real.ckpt"))
+    checkpoints.WholeCheckpoints().remove_checkpoint(str(tmp_path / "real.ckpt"))
     assert not (tmp_path / "real.ckpt").exists()

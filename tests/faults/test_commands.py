@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_lightning.training.environment import circumstances
+from lenet_lightning.training.environment import environment
 from tests.faults.conftest import SHORT
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -101,7 +101,7 @@ def test_26_golden_run_of_50_steps(start, tmp_path):
     losses = [float.fromhex(line) for line in (tmp_path / "losses").read_text().split()]
     assert len(losses) == 50
     here = {
-        "processor": circumstances()["processor"].split(",")[0],
+        "processor": environment()["processor"].split(",")[0],
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import SHORT, rows, the_run
 
 
 def assert_finite(run, epochs):
     for name in ("last.ckpt", "best.ckpt"):
-        checkpoint = runs.read_checkpoint(run / name)
+        checkpoint = checkpoints.read_checkpoint(run / name)
         assert all(values.isfinite().all() for values in checkpoint["state_dict"].values())
         assert checkpoint["epoch"] < epochs
     kept = [value for row in rows(run) for value in row.values() if value]
@@ -47,7 +47,7 @@ def test_10_weights_that_are_not_finite_are_neither_validated_nor_kept(start, tm
     if validating:
         assert_finite(the_run(tmp_path), epochs=2)
     else:
-        assert runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
+        assert checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")["epoch"] == 1
 
 
 @pytest.mark.parametrize("step", [13, 15, 18], ids=["first", "middle", "last"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lenet_lightning.__main__ import main
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import SHORT, differences, the_run
 
 # each command that loads a checkpoint, with the checkpoint's name to come
@@ -202,5 +202,5 @@ def test_14_flags_that_do_not_contradict_are_honoured(start, reference, tmp_path
     code, out, err = start(tmp_path, "fit", "--ckpt_path=last", *ways).wait()
     assert (code, err) == (0, "")
     assert "epoch 3/3" not in out
-    ended = [runs.read_checkpoint(run / "last.ckpt") for run in (the_run(tmp_path), reference(*constant))]
+    ended = [checkpoints.read_checkpoint(run / "last.ckpt") for run in (the_run(tmp_path), reference(*constant))]
     assert differences(*ended) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import assert_equal_runs, rows, the_run
 
 # 1,001 digits to train on and 58,999 to validate: neither can be halved
@@ -155,7 +155,7 @@ def test_16_a_signal_ends_all_though_one_is_frozen(two, tmp_path, number, times)
         first.send_signal(number)
     assert first.wait(30) == 128 + number
     assert_gone_within(10 if times == 1 else 3, sent, second)
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
@@ -167,7 +167,7 @@ def test_16_what_torchrun_started_ends_with_it(on_fakes, tmp_path, number):
         sent = time.monotonic()
         torchrun.send_signal(number)
         assert_gone_within(15, sent, *workers)
-    runs.read_checkpoint(the_run(tmp_path) / "last.ckpt")
+    checkpoints.read_checkpoint(the_run(tmp_path) / "last.ckpt")
 
 
 FOR_LONG = ("--trainer.max_epochs=999", "--data.val_size=50000", "--trainer.limit_val_batches=1")

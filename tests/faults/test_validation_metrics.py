@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lenet_lightning.training import runs
+from lenet_lightning.training import checkpoints
 from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
 
 CSV = "lenet_lightning.training.loggers.metrics_csv.MetricsCSV"
@@ -41,7 +41,7 @@ def test_an_epoch_without_validation_has_no_validation_metrics(command, quick, t
         ("epoch 5/5", False),
     ]
     assert validated(the_run(tmp_path)) == ["2", "4"]
-    assert runs.read_checkpoint(the_run(tmp_path) / "best.ckpt")["epoch"] + 1 in (2, 4)
+    assert checkpoints.read_checkpoint(the_run(tmp_path) / "best.ckpt")["epoch"] + 1 in (2, 4)
 
 
 def test_weights_that_were_not_validated_are_never_the_best(command, quick, tmp_path):
@@ -95,7 +95,7 @@ def test_a_training_that_ends_within_an_epoch_is_validated_there(command, quick,
     first, (last, accuracy, *_) = lines(out)
     assert (first[0], last) == ("epoch 1/3", "epoch 2/3, step 5")
     assert f"{float(rows(the_run(tmp_path))[1]['val/acc']):.2%}" == accuracy != first[1]
-    assert runs.read_checkpoint(the_run(tmp_path) / "best.ckpt")["global_step"] == 5
+    assert checkpoints.read_checkpoint(the_run(tmp_path) / "best.ckpt")["global_step"] == 5
     code, out, _ = command("validate", "--ckpt_path=last")
     assert (code, f"validation accuracy {accuracy} (" in out) == (0, True)
 
@@ -109,7 +109,7 @@ def test_an_epoch_that_is_cut_short_and_not_validated_shows_no_older_metrics(com
         ("epoch 3/3, step 15", False),
     ]
     assert validated(the_run(tmp_path)) == ["2"]
-    assert runs.read_checkpoint(the_run(tmp_path) / "best.ckpt")["epoch"] == 1
+    assert checkpoints.read_checkpoint(the_run(tmp_path) / "best.ckpt")["epoch"] == 1
 
 
 @pytest.mark.parametrize(

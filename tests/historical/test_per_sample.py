@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lenet_lightning.historical.losses import rbf_map
-from lenet_lightning.historical.per_sample import OneByOne
+from lenet_lightning.historical.per_sample import PerSample
 from lenet_lightning.historical.sdlm import SDLM, curvature
 from lenet_lightning.networks.lenet1 import LeNet1
 from lenet_lightning.networks.lenet5_1998 import LeNet5_1998
@@ -25,7 +25,7 @@ def trained(kind, digits, patterns, compile=False):
         optimizer.estimate(curvature(network, *digits, rbf_map))
 
     estimate()
-    return network, OneByOne(network, rbf_map, compile)(optimizer, *digits, estimate), estimated
+    return network, PerSample(network, rbf_map, compile)(optimizer, *digits, estimate), estimated
 
 
 @pytest.mark.parametrize("patterns", [1, 7])

@@ -3,10 +3,9 @@ from functools import partial
 import pytest
 import torch
 
-from lenet_lightning import MNISTDataModule
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import derive_seed
-from lenet_lightning.historical.variants import VariedDigits
+from lenet_lightning.historical.variants import VariedDigits, VariedMNIST
 from tests.data.test_datamodule import record
 
 KINDS = 4
@@ -68,7 +67,7 @@ def test_the_digits_given_stay_as_they_are(digits):
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own on short epochs
 def test_fit_shows_them_epoch_by_epoch(fake_mnist):
-    data = MNISTDataModule(
+    data = VariedMNIST(
         root=str(fake_mnist),
         val_size=59_000,
         batch_size=250,
@@ -88,4 +87,4 @@ def test_fit_shows_them_epoch_by_epoch(fake_mnist):
 
 def test_variants_without_a_distortion_are_refused():
     with pytest.raises(ValueError, match=r"data\.variants"):
-        MNISTDataModule(variants=9)
+        VariedMNIST(variants=9)

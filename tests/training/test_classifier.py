@@ -1,7 +1,5 @@
 import math
 from functools import partial
-from itertools import pairwise
-from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -10,45 +8,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lenet_lightning import DigitClassifier
 from lenet_lightning.errors import UsageError
-from lenet_lightning.historical.losses import LOSSES
-from lenet_lightning.historical.sdlm import PASS_RATES, SDLM, curvature
 from lenet_lightning.networks import NETWORKS
-from lenet_lightning.training import classifier
+from lenet_lightning.training import refusals
+from lenet_lightning.training.callbacks.weight_average import WeightAverage
+from tests.training.plain import PLAIN, QUIET, fit, sgd
 
-
-@pytest.fixture
-def digits():
-    torch.manual_seed(0)
-    labels = torch.arange(10).repeat(10)
-    templates = torch.randn(10, 1, 28, 28)
-    return templates[labels] + 0.5 * torch.randn(100, 1, 28, 28), labels
-
-
-def sgd(lr):
-    return lambda params: torch.optim.SGD(params, lr=lr, momentum=0.9)
-
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
-    pytest.mark.filterwarnings("ignore:You called `self.log"),
-]
-
-
-def fit(model, digits, epochs, batch_size=20):
-    loader = DataLoader(TensorDataset(*digits), batch_size)
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
-    trainer.fit(model, loader, loader)
-    return trainer
+pytestmark = QUIET
 
 
 def test_an_untrained_network_is_as_good_as_a_guess(digits):
@@ -129,7 +94,7 @@ def test_onecycle_without_an_end_is_refused(digits):
         fit(DigitClassifier(schedule="onecycle"), digits, -1)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "onecycle", "paper"])
+@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
 @pytest.mark.parametrize(
     ("optimizer", "name", "value"),
     [
@@ -157,13 +122,15 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("schedule", ["constant", "onecycle", "paper"])
+@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_of_torch_trains_with_every_schedule_or_is_refused_at_once(digits, name, schedule):
     torch.manual_seed(1)
     if name in ("LBFGS", "Muon", "SparseAdam"):
-        with pytest.raises(ValueError, match=rf"^model\.optimizer: .*{name}"):
-            DigitClassifier(optimizer=OPTIMIZERS[name], schedule=schedule)
+        with pytest.raises(UsageError, match=rf"^model\.optimizer: .*{name}"):
+            refusals.check_optimizer(
+                Trainer(accelerator="cpu", logger=False), DigitClassifier(optimizer=OPTIMIZERS[name])
+            )
         return
     model = DigitClassifier(optimizer=OPTIMIZERS[name], schedule=schedule)
     before = model.network.linear3.weight.detach().clone()
@@ -174,34 +141,62 @@ def test_every_optimizer_of_torch_trains_with_every_schedule_or_is_refused_at_on
 
 def test_averaging_validates_and_keeps_the_average(digits):
     torch.manual_seed(1)
-    decay, weights = 0.5, []
+    decay, weights, validated = 0.5, [], []
 
     class Watched(DigitClassifier):
         def on_train_batch_end(self, *args):
             weights.append(self.network.linear3.weight.detach().clone())
-            super().on_train_batch_end(*args)
 
-    model = Watched(optimizer=sgd(0.02), averaging=decay)
-    fit(model, digits, 4)
+        def on_validation_batch_end(self, *args):
+            validated.append(self.network.linear3.weight.detach().clone())
+
+    model = Watched(optimizer=sgd(0.02))
+    fit(model, digits, 4, callbacks=[WeightAverage(decay)])
     expected = weights[0]
     for step, weight in enumerate(weights[1:], 1):
         warm = min(decay, (1 + step) / (10 + step))
         expected = warm * expected + (1 - warm) * weight
-    torch.testing.assert_close(model.trained_network.linear3.weight, expected, rtol=0, atol=1e-6)
-    assert torch.equal(model(digits[0]), model.averaged.module(digits[0]))
+    for average in (model.network.linear3.weight, validated[-1]):
+        torch.testing.assert_close(average, expected, rtol=0, atol=1e-6)
 
 
 def test_saved_hyper_parameters_are_plain_values():
     class Odd(float):
         """As jsonargparse's restricted types are."""
 
-    model = DigitClassifier(warmup=Odd(0.3), averaging=Odd(0.9), label_smoothing=Odd(0.1))
+    model = DigitClassifier(warmup=Odd(0.3), label_smoothing=Odd(0.1))
     assert {type(value) for value in model.hparams.values()} == {str, float}
 
 
 def test_settings_that_the_optimizer_refuses_are_refused_at_once():
-    with pytest.raises(ValueError, match=r"model\.optimizer: Invalid learning rate: -1"):
-        DigitClassifier(optimizer=sgd(-1.0))
+    with pytest.raises(UsageError, match=r"model\.optimizer: Invalid learning rate: -1"):
+        refusals.check_optimizer(PLAIN, DigitClassifier(optimizer=sgd(-1.0)))
+
+
+@pytest.mark.parametrize("network", [*NETWORKS, "own"])
+def test_a_checkpoint_of_a_plain_trainer_loads_with_the_average_in_it(digits, tmp_path, network):
+    """`load_from_checkpoint` gives the network that was validated."""
+    own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)) if network == "own" else network
+    torch.manual_seed(1)
+    model = DigitClassifier(own, sgd(0.001))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=2, default_root_dir=tmp_path, callbacks=[WeightAverage(0.9)], **quiet)
+    loader = DataLoader(TensorDataset(*digits), 20)
+    trainer.fit(model, loader, loader)
+    path = trainer.checkpoint_callback.best_model_path
+    loaded = DigitClassifier.load_from_checkpoint(path, **({"network": own} if network == "own" else {}))
+    (validated,) = trainer.validate(model, loader, verbose=False)
+    (metrics,) = trainer.validate(loaded, loader, verbose=False)
+    assert metrics == validated
+    (tested,) = trainer.test(loaded, loader, verbose=False)
+    assert tested["test/acc"] == metrics["val/acc"]
+    predicted = torch.cat(trainer.predict(loaded, loader))
+    torch.testing.assert_close(predicted, loaded.eval()(digits[0]), rtol=0, atol=1e-6)
+
+
+def test_a_network_of_no_known_name_is_refused():
+    with pytest.raises(ValueError, match="network must be one of lenet5, lenet5_1998, lenet1 or a module, got lenet6"):
+        DigitClassifier("lenet6")
 
 
 def test_validate_outside_of_a_fit_returns_the_metrics_alone(digits):
@@ -214,104 +209,3 @@ def test_validate_outside_of_a_fit_returns_the_metrics_alone(digits):
 def test_example_input_fits():
     model = DigitClassifier()
     assert model(model.example_input_array).shape == (1, 10)
-
-
-@pytest.mark.parametrize(
-    ("network", "loss", "rate"),
-    [
-        ("lenet5_1998", "rbf_map", 5e-4),
-        ("lenet5_1998", "rbf_mse", 5e-4),
-        ("lenet1", "rbf_mse", 2e-3),
-        ("lenet1", "rbf_map", 2e-3),
-    ],
-)
-def test_sdlm_learns_a_batch_by_heart(digits, network, loss, rate):
-    torch.manual_seed(1)
-    sdlm = partial(SDLM, lr=rate, mu=0.5)
-    model = DigitClassifier(network=network, loss=loss, optimizer=sdlm, schedule="constant")
-    assert fit(model, digits, 15, batch_size=1).callback_metrics["val/acc"] == 1.0
-
-
-@pytest.mark.parametrize(("rise", "times"), [(0, 3), (8, 10)])  # before each pass, and after the first seven steps
-def test_curvature_is_estimated_before_each_epoch_from_that_epochs_first_patterns(digits, monkeypatch, rise, times):
-    taken = []
-
-    def watched(network, images, labels, loss):
-        taken.append((len(labels), next(network.parameters()).detach().clone()))
-        return curvature(network, images, labels, loss)
-
-    monkeypatch.setattr(classifier, "curvature", watched)
-    model = DigitClassifier(
-        network="lenet1", loss="rbf_mse", optimizer=partial(SDLM, mu=0.5, rise=rise), schedule="paper"
-    )
-    fit(model, digits, 3, batch_size=32)
-    assert [patterns for patterns, _ in taken] == [100] * times  # there are no 500
-    weights = [weight for _, weight in taken]
-    assert not any(torch.equal(a, b) for a, b in pairwise(weights))
-
-
-def test_with_sdlm_a_batch_is_as_many_steps_and_what_is_logged_counts_each(digits):
-    """With the rate 0 each step sees the same network."""
-    images, labels = digits[0][:70], digits[1][:70]
-    torch.manual_seed(1)
-    sdlm = partial(SDLM, lr=0.0, patterns=4)
-    model = DigitClassifier(network="lenet1", loss="rbf_mse", optimizer=sdlm, schedule="paper")
-    with torch.no_grad():
-        logits = model(images)
-    trainer = fit(model, (images, labels), 2, batch_size=32)
-    logged = trainer.callback_metrics
-    assert logged["train/loss"].item() == pytest.approx(LOSSES["rbf_mse"](logits, labels).item(), rel=1e-5)
-    assert logged["train/acc"].item() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-    assert trainer.global_step == 2 * 3  # batches
-    (optimizer,) = trainer.optimizers
-    assert optimizer.param_groups[0]["steps"] == 2 * (8 + 8 + 2)
-    norms = []
-    for few in range(0, 64, 4):
-        model.zero_grad()
-        LOSSES["rbf_mse"](model.network(images[few : few + 4]), labels[few : few + 4]).backward()
-        norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.network.parameters()]))
-    for few in (slice(64, 68), slice(68, 70)):
-        model.zero_grad()
-        LOSSES["rbf_mse"](model.network(images[few]), labels[few]).backward()
-        norms.append(torch.nn.utils.get_total_norm([p.grad for p in model.network.parameters()]))
-    assert logged["train/grad_norm"].item() == pytest.approx(torch.stack(norms).mean().item(), rel=1e-5)
-
-
-def test_with_sdlm_too_the_schedule_goes_on_epoch_by_epoch(digits):
-    rates = []
-
-    class Watched(DigitClassifier):
-        def on_train_batch_start(self, *_):
-            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    fit(Watched(network="lenet1", loss="rbf_mse", optimizer=SDLM, schedule="paper"), digits, 4, batch_size=100)
-    assert rates == pytest.approx([5e-4, 5e-4, 2e-4, 2e-4])
-
-
-def test_the_papers_schedule():
-    rates = [PASS_RATES[0] * classifier._paper_rate(epoch) for epoch in range(20)]
-    expected = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
-    assert rates == pytest.approx(expected)
-
-
-def test_every_network_and_every_loss_can_be_asked_for():
-    names = get_type_hints(DigitClassifier.__init__)
-    assert set(get_args(names["network"])) == set(NETWORKS)
-    assert set(get_args(names["loss"])) == set(LOSSES)
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"loss": "rbf_map"}, "model.network must be lenet5_1998 or lenet1, got lenet5"),
-        ({"network": "lenet1", "loss": "rbf_mse", "label_smoothing": 0.1}, "model.label_smoothing must be 0"),
-        (
-            {"network": "lenet1", "optimizer": SDLM, "schedule": "onecycle"},
-            "model.schedule must be constant or paper, got onecycle",
-        ),
-        ({"optimizer": SDLM}, "model.network must be lenet5_1998 or lenet1, got lenet5"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_at_once(settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        DigitClassifier(**settings)

@@ -59,13 +59,14 @@ def test_fit_trains_tests_once_and_keeps_everything_of_the_run(command, quick):
 
 
 def test_the_weights_file_is_the_best_checkpoint_and_says_what_it_is(command, quick):
-    command("fit", *quick, TESTED, "--trainer.max_epochs=2", "--model.averaging=0.5")
+    command("fit", *quick, TESTED, "--trainer.max_epochs=2", "--averaging=0.5")
     (run,) = the_runs()
     state, facts = weights.read(run / "weights.safetensors")
     LeNet5().load_state_dict(state, strict=True)
-    checkpoint = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(state[name], checkpoint[f"averaged.module.{name}"]) for name in state)
-    assert not all(torch.equal(state[name], checkpoint[f"network.{name}"]) for name in state)
+    checkpoint = torch.load(run / "best.ckpt", weights_only=True)
+    average, trained = (checkpoint[name] for name in ("state_dict", "current_model_state"))
+    assert all(torch.equal(state[name], average[f"network.{name}"]) for name in state)
+    assert not all(torch.equal(state[name], trained[f"network.{name}"]) for name in state)
     results = json.loads((run / "results.json").read_text())
     assert facts == {name: results[name] for name in facts}
     assert (facts["mean"], facts["std"]) == (0.1307, 0.3081)

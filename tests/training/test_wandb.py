@@ -428,7 +428,7 @@ logger.log_metrics({"val/acc": 0.5}, step=1)
 (client,) = clients(os.getpid())
 print(client, flush=True)
 os.kill(client, signal.SIGSTOP)
-wandb.CALL_S = 1
+wandb.client.CALL_S = 1
 for step in range(int(sys.argv[2])):
     logger.log_metrics({"x" * 100_000: 0.5}, step=step)
 logger.close(failed=False)

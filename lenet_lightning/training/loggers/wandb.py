@@ -1,16 +1,9 @@
 """The W&B logger that needs no account, and never costs a run."""
 
-import io
 import os
 import re
 import shutil
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stderr, suppress
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +13,20 @@ from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from pydantic import ValidationError
+from torch import Tensor
 
 from lenet_lightning.errors import one_line, printable
+from lenet_lightning.evaluation.metrics import surest_errors
+from lenet_lightning.training.loggers import wandb_client as client
 
 PROJECT = "lenet_lightning"
-MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 SERVER_S = 5  # of silence when a run begins; the client's own 90 would look like a hang
-CALL_S = 30  # for each call, as the client may hang
 FINISH_S = 60  # for what is still to be sent at the end
-FAILED_S, END_S = 3, 3  # together less than __main__.GRACE_S, or SIGTERM would leave a hanging client behind
-
-# the service of a notebook or an agent may be dead, stopped or of another version; the other is a place for files
-IGNORED = ("WANDB_SERVICE", "WANDB_X_FILES_DIR")
+FAILED_S = 3  # for the same after a failure
 
 # beside the last value, the run table should show and sort by the best
 BEST = {"train/loss": "min", "val/loss": "min", "train/acc": "max", "val/acc": "max"}
 
-CACHES = "wandb/cache"
 MOST_ERRORS = 200  # in the table: each is a file to upload, and an untrained network makes thousands
 
 CHECKPOINT_KEY = "wandb_id"
@@ -61,7 +50,7 @@ class WandbLogger(LightningWandbLogger):
     """
 
     def __init__(self, save_dir: str = ".", project: str | None = None, name: str | None = None, **kwargs: Any) -> None:
-        _prepare_environment(Path(save_dir))
+        client.prepare_environment(Path(save_dir))
         try:
             settings = wandb.Settings(
                 project=project,
@@ -74,23 +63,23 @@ class WandbLogger(LightningWandbLogger):
                 use_dot_wandb=False,
             )
         except wandb.errors.UsageError as error:
-            raise ValueError(f"WandbLogger: {_reason(error)}") from error
+            raise ValueError(f"WandbLogger: {client.reason(error)}") from error
         super().__init__(
             save_dir=save_dir,
             project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
             name=name or os.environ.get("WANDB_NAME") or Path(save_dir).name,
-            **{"mode": os.environ.get("WANDB_MODE") or _mode(), "settings": settings} | kwargs,
+            **{"mode": os.environ.get("WANDB_MODE") or client.mode(), "settings": settings} | kwargs,
         )
         # Lightning passes on an argument that wandb is about to drop and warns of
         self._wandb_init.pop("anonymous", None)
         self._lost = False
 
-    def go_on(self, run_id: str | None) -> None:
+    def resume(self, run_id: str | None) -> None:
         """Let what is logged join the W&B run `run_id`, of which a checkpoint has the id."""
         if run_id and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", run_id):  # it becomes part of a path
             self._id = self._wandb_init["id"] = run_id
         elif run_id:
-            _say(f"the checkpoint's run id is invalid ({one_line(run_id, 80)}); a new W&B run begins")
+            client.say(f"the checkpoint's run id is invalid ({one_line(run_id, 80)}); a new W&B run begins")
 
     @property
     def experiment(self) -> Any:
@@ -109,15 +98,15 @@ class WandbLogger(LightningWandbLogger):
         for mode in (asked,) if asked in ("disabled", "offline", "dryrun") else (asked, "offline"):
             self._wandb_init["mode"] = mode
             try:
-                with _complaints():
-                    _bounded(CALL_S, begin)
+                with client.complaints():
+                    client.bounded(client.CALL_S, begin)
             except Exception as error:  # of the client's, of pydantic's, of the file system's
                 reason = error
                 self._experiment = None
-                _end_client(isinstance(error, TimeoutError))  # or the next would take the run's id for one in use
+                client.end_client(isinstance(error, TimeoutError))  # or the next would take the run's id for one in use
             else:
                 if reason:
-                    _say(f"{_reason(reason)}; this run is kept offline")
+                    client.say(f"{client.reason(reason)}; this run is kept offline")
                 return
         self._lose(reason)
 
@@ -154,26 +143,26 @@ class WandbLogger(LightningWandbLogger):
         self._attempt(log)
 
     @rank_zero_only
-    def log_errors(self, images: Any, labels: list[int], read: list[int], probability: list[float]) -> None:
+    def log_errors(self, images: Any, labels: Tensor, logits: Tensor) -> None:
         """Log the surest errors of the test as a table, and its confusion matrix as a chart; online only.
 
         Offline nothing draws either, and the dashboard in the terminal would show charts of their row counts.
 
         Args:
-            images: (N, 28, 28), uint8, all test digits.
-            labels: their digits.
-            read: what they were read as.
-            probability: with what probability.
+            images: (N, 28, 28), uint8, all test samples.
+            labels: (N,), what they are.
+            logits: (N, 10), the predictions.
         """
 
         def log() -> None:
-            wrong = [index for index, true in enumerate(labels) if true != read[index]]
-            surest = sorted(wrong, key=lambda index: -probability[index])[:MOST_ERRORS]
-            columns = ["index", "digit", "is", "read as", "probability"]
-            rows = [[at, wandb.Image(images[at]), labels[at], read[at], probability[at]] for at in surest]
+            probability, predicted = logits.softmax(1).max(1)
+            surest = surest_errors(logits, labels, MOST_ERRORS).tolist()
+            columns = ["index", "digit", "is", "predicted", "probability"]
+            values = (labels.tolist(), predicted.tolist(), probability.tolist())
+            rows = [[at, wandb.Image(images[at]), *(value[at] for value in values)] for at in surest]
             table = wandb.Table(columns=columns, data=rows)
             classes = [str(digit) for digit in range(10)]
-            chart = wandb.plot.confusion_matrix(y_true=labels, preds=read, class_names=classes)
+            chart = wandb.plot.confusion_matrix(y_true=values[0], preds=values[1], class_names=classes)
             self.experiment.log({"test/errors": table, "test/confusion_matrix": chart})
 
         if self.online:
@@ -199,11 +188,11 @@ class WandbLogger(LightningWandbLogger):
     def close(self, failed: bool) -> None:
         """End the W&B run, with everything written (and, online, sent), and the client's process."""
         if self._experiment is not None:
-            seconds = FAILED_S if failed else FINISH_S + END_S if self.online else CALL_S
+            seconds = FAILED_S if failed else FINISH_S + client.END_S if self.online else client.CALL_S
             self._attempt(self._experiment.finish, int(failed), seconds=seconds)
         if not self._lost:
-            _end_client()
-            shutil.rmtree(Path(self._save_dir, CACHES), ignore_errors=True)  # copies of what was sent
+            client.end_client()
+            shutil.rmtree(Path(self._save_dir, client.CACHES), ignore_errors=True)  # copies of what was sent
 
     def where_to_look(self) -> list[str]:
         """Return the lines that tell a person how to look at this run."""
@@ -223,14 +212,16 @@ class WandbLogger(LightningWandbLogger):
         if isinstance(self.experiment, _DummyExperiment):
             return
         try:
-            _bounded(seconds or CALL_S, action, *arguments)
+            client.bounded(seconds or client.CALL_S, action, *arguments)
         except Exception as error:  # the client's process may die in any way it likes
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         self._lost = True
-        _say(f"the client failed ({_reason(error)}); the training continues without it, metrics.csv has everything")
-        _end_client(hangs=isinstance(error, TimeoutError))
+        client.say(
+            f"the client failed ({client.reason(error)}); the training continues without it, metrics.csv has everything"
+        )
+        client.end_client(hangs=isinstance(error, TimeoutError))
 
 
 class RunId(Callback):
@@ -240,89 +231,3 @@ class RunId(Callback):
         """Add the id."""
         ids = [logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         checkpoint[CHECKPOINT_KEY] = ids[0] if ids else None
-
-
-def _prepare_environment(folder: Path) -> None:
-    """Check the variables one by one, as a single invalid one ends any call of the client."""
-    mode = os.environ.get("WANDB_MODE")
-    if mode and mode not in MODES:
-        raise ValueError(
-            f"WANDB_MODE must be one of {', '.join(MODES)}, got {one_line(mode)!r}; unset it to let the login decide"
-        )
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        value = os.environ.pop(name)
-        if not value or name in IGNORED:
-            continue
-        try:
-            wandb.Settings().update_from_env_vars({name: value})
-            os.environ[name] = value
-        except Exception as error:
-            _say(f"{one_line(name)} is invalid and ignored: {_reason(error)}")
-    caches = str((folder / CACHES).absolute())  # else in the user's home
-    os.environ |= {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": caches, "WANDB_DATA_DIR": caches}
-
-
-def _mode() -> str:
-    try:
-        with _complaints():
-            return "online" if _bounded(CALL_S, partial(wandb.login, prompt=False, verify=False)) else "offline"
-    except wandb.errors.AuthenticationError:
-        _say("the key is malformed; this run is kept offline (mend it with: wandb login)")
-    except Exception as error:
-        _say(f"{_reason(error)}; this run is kept offline")
-    return "offline"
-
-
-def _bounded(seconds: float, action: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what `action` returns, or raise what it raises; TimeoutError if that takes longer."""
-    outcome: Future[Any] = Future()
-
-    def act() -> None:
-        try:
-            outcome.set_result(action(*arguments))
-        except BaseException as error:  # the client exits the interpreter when its process failed
-            outcome.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    threading.Thread(target=act, daemon=True).start()
-    try:
-        return outcome.result(seconds)
-    except TimeoutError as error:
-        raise TimeoutError(str(error) or f"no answer in {seconds} s") from error
-
-
-def _end_client(hangs: bool = False) -> None:
-    """End the client, and kill its process if that fails or takes too long."""
-    if hangs:
-        _kill_client()
-    with suppress(Exception):
-        _bounded(END_S, wandb.teardown)
-    _kill_client()
-    wandb.run = None  # or Lightning would take the next run for part of a dead one
-
-
-def _kill_client() -> None:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            name, rest = stat.read_text(errors="replace").rsplit(")", 1)
-            if name.endswith("(wandb-core") and int(rest.split()[1]) == os.getpid():
-                os.killpg(int(stat.parent.name), signal.SIGKILL)  # it leads a group, for its own children
-
-
-@contextmanager
-def _complaints() -> Iterator[None]:
-    """Turn what the client prints, as the traceback of a broken settings file, into one line."""
-    with redirect_stderr(io.StringIO()) as printed:
-        yield
-    if printed.getvalue():
-        _say(one_line(printed.getvalue().splitlines()[0].removeprefix("wandb: ")))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return one_line(error.errors()[0]["msg"])
-    return one_line(error) or type(error).__name__
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(f"W&B: {text}", file=sys.stderr, flush=True)

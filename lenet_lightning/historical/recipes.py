@@ -1,0 +1,58 @@
+"""What a command line's model and data settings mean: the classifier of today, or one of 1989 or 1998."""
+
+from typing import Any, Literal
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
+from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
+
+from lenet_lightning.data.datamodule import MNISTDataModule
+from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
+from lenet_lightning.historical.variants import VariedMNIST
+from lenet_lightning.training.classifier import DigitClassifier
+
+
+def classifier(
+    network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
+    loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
+    optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
+    schedule: Literal["constant", "onecycle", "paper"] = "constant",
+    warmup: OpenUnitInterval = 0.2,
+    label_smoothing: ClosedUnitInterval = 0.0,
+    compile: bool = False,
+) -> DigitClassifier:
+    """Return a DigitClassifier, or a HistoricalClassifier where a setting is of 1989 or 1998.
+
+    Args:
+        network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or the path of a torch class of your own: images
+            (N, 1, 28, 28) to logits (N, 10).
+        loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
+        optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
+            (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which takes a
+            batch sample by sample.
+        schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
+            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr. None changes
+            momentum or betas.
+        warmup: fraction of the steps in which onecycle rises.
+        label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
+        compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
+            minute.
+    """
+    today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and schedule != "paper"
+    if today and not is_sdlm(optimizer):
+        return DigitClassifier(network, optimizer, schedule, warmup, label_smoothing, compile)
+    return HistoricalClassifier(network, loss, optimizer, schedule, warmup, label_smoothing, compile)
+
+
+def mnist(variants: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:
+    """Return an MNISTDataModule, or one with a fixed number of distorted variants of each sample.
+
+    Args:
+        variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
+            0 for a new one each time and the digit itself never.
+        kwargs: as of MNISTDataModule.
+    """
+    if variants:
+        return VariedMNIST(variants=variants, **kwargs)
+    return MNISTDataModule(**kwargs)

@@ -1,0 +1,28 @@
+"""An exponential moving average of the weights: what is validated, tested and kept."""
+
+from jsonargparse.typing import restricted_number_type
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
+
+
+class WeightAverage(WeightAveraging):
+    """Average the weights over the steps; validate, test and keep the average.
+
+    Lightning's EMAWeightAveraging with a decay that rises: at step n it is at most n / (9 + n), so that a short run
+    does not end near where it began. A checkpoint's `state_dict` is the average; `current_model_state` has the weights
+    that training continues with.
+
+    Args:
+        decay: from 0 to below 1; the average is that of some 1 / (1 - decay) steps.
+    """
+
+    def __init__(self, decay: Decay = 0.998) -> None:
+        self.decay = float(decay)
+        super().__init__(use_buffers=False, multi_avg_fn=self._mix)
+
+    def _mix(self, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
+        n = int(steps) + 1  # the first step's weights are taken as they are
+        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, steps)

@@ -1,0 +1,163 @@
+"""`fit` from its first check to its last line: resume, train, test the best checkpoint once, keep what came of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lenet_lightning.data.datamodule import MNISTDataModule
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
+from lenet_lightning.training import checkpoints, results, resume, runs
+from lenet_lightning.training.classifier import DigitClassifier
+from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger
+
+
+@dataclass
+class Fit:
+    """A training with all that belongs to it.
+
+    Args:
+        trainer: with the callbacks and loggers of the run.
+        model: to be trained.
+        data: MNIST.
+        run: the run's folder; None if nothing is kept; in other processes than the first, the folder of all runs.
+        checkpoint: to resume from, or None.
+        recipe: of `resume.recipe_of`.
+        pictures: whether to draw the run's pictures.
+        validated: whether the recipe validates at all.
+        first: whether this process is the one that writes and prints.
+    """
+
+    trainer: Trainer
+    model: DigitClassifier
+    data: MNISTDataModule
+    run: Path | None
+    checkpoint: Path | None
+    recipe: dict[str, Any]
+    pictures: bool
+    validated: bool
+    first: bool
+
+    def __call__(self) -> None:
+        """Do it.
+
+        Raises:
+            UsageError: the run is being trained by another process, or cannot be resumed.
+            RunError: the training failed, or a file cannot be read or written.
+        """
+        with runs.hold(self.run if self.first else None):
+            self._trackers = [logger for logger in self.trainer.loggers if isinstance(logger, WandbLogger)]
+            lines, finished = self._resume(self.checkpoint) if self.checkpoint else ([], False)
+            if finished and not self._missing():
+                self._print([*lines, f"run          {printable(self.run)}"])
+                return
+            failed = True
+            try:
+                with self._failures_explained():
+                    self._print(lines)
+                    lines = self._complete() if finished else self._train()
+                failed = False
+            finally:
+                for tracker in self._trackers:
+                    tracker.close(failed)
+            self._print([*lines, *(line for tracker in self._trackers for line in tracker.where_to_look())])
+
+    def _resume(self, path: Path) -> tuple[list[str], bool]:
+        """Check that the run can be resumed exactly; return lines to print and whether no epoch is left to train."""
+        checkpoint = results.load(self.model, path)
+        resume.check(checkpoint, path, self.recipe, self.trainer)
+        threads = resume.take_threads(checkpoint, self.trainer.global_rank)
+        lines = [threads] if threads else []
+        finished = self.run is not None and resume.is_finished(checkpoint, self.trainer)
+        if finished and not (path.parent / "config.yaml").exists():
+            raise UsageError(
+                f"{printable(path)}: all its epochs are trained and it is not in a run's folder; pass a "
+                f"larger trainer.max_epochs, or test it: test --ckpt_path {printable(path)}"
+            )
+        if finished:
+            self.run = path.parent  # in all processes
+            lines.append(resume.finished_line(checkpoint))
+        for tracker in self._trackers:
+            tracker.resume(checkpoint.get(CHECKPOINT_KEY) if path.parent == self.run else None)
+        if self.first and path.parent == self.run:
+            checkpoints.check_best(self.run, checkpoint, trained=finished)
+        return lines, finished
+
+    def _missing(self) -> list[str]:
+        """Return the names of the files that this finished run should have and has not."""
+        tested = self.trainer.limit_test_batches == 1.0
+        wanted = [results.WEIGHTS] + [results.RESULTS] * tested + [results.PICTURES] * (tested and self.pictures)
+        return [name for name in wanted if not (self.run / name).exists()]
+
+    def _complete(self) -> list[str]:
+        """Add to a finished run what it lacks; return the lines to print."""
+        self.data.prepare_data()
+        self.data.setup("fit")  # the pictures show training samples
+        return self._test(validated=True)
+
+    def _train(self) -> list[str]:
+        """Train, then test; return the lines to print."""
+        self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+        self.run = self.trainer.strategy.broadcast(self.run)
+        if self.run and self.first:
+            runs.check_there(self.run)
+        # whether the weights that the training ended with were
+        return self._test(validated="val/acc" in self.trainer.callback_metrics)
+
+    def _test(self, validated: bool) -> list[str]:
+        """Test the run's checkpoint; write weights, results and pictures; return the lines to print."""
+        files = [self.run / name for name in (runs.BEST, runs.LAST)] if self.run else []
+        kept = self.trainer.strategy.broadcast(next((file for file in files if file.exists()), None))
+        if not kept:
+            lines = ["not tested: no checkpoint was kept"]
+            return lines + ([f"run          {printable(self.run)}"] if self.run else [])
+        line, metrics = "not tested   (trainer.limit_test_batches is 0)", {}
+        if self.trainer.limit_test_batches == 0:
+            results.load(self.model, kept)
+        else:
+            line, metrics = results.evaluate(self.trainer, self.model, self.data, "test", kept)
+        if metrics and kept.name == runs.LAST:
+            what = "no epoch was validated at its end" if self.validated else "nothing was validated"
+            line += f" ({what}, so there is no best)"
+        elif metrics and not validated:
+            epoch, last = checkpoints.read_checkpoint(kept)["epoch"] + 1, self.trainer.current_epoch
+            line += f" (epoch {epoch}; epoch {last}, the last one, was not validated at its end)"
+        seconds = 0.0
+        if self.first:
+            seconds = results.keep(self.run, kept, self.model, self.data, metrics, self.trainer)
+            if metrics and self.pictures:
+                pictures = results.draw(self.run, self.model, self.data, self.trainer)
+                for tracker in self._trackers:
+                    tracker.log_pictures(pictures)
+        return [line, f"run          {printable(self.run)}  ({seconds:.0f} s of training)"]
+
+    def _print(self, lines: list[str]) -> None:
+        if lines and self.first:
+            print("\n".join(lines), flush=True)
+
+    @contextmanager
+    def _failures_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except MisconfigurationException as error:
+            raise UsageError(one_line(error, 2_000)) from error
+        except OSError as error:
+            if not error.filename:
+                raise
+            raise RunError(
+                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; make room"
+                f"{runs.resume_hint(self.run)}"
+            ) from error
+        except RuntimeError as error:
+            if self.trainer.world_size == 1:
+                raise
+            if not self.first:
+                raise SystemExit(1) from error  # the first process prints
+            raise RunError(
+                f"trainer.devices: all {self.trainer.world_size} processes must live, one ended, failed or is out of "
+                f"reach{runs.resume_hint(self.run)} ({one_line(error)})"
+            ) from error

@@ -1,0 +1,139 @@
+"""What a command refuses before anything is fetched or written: Lightning would find it late, or not at all."""
+
+import os
+import shutil
+import sys
+from typing import Any
+
+import torch
+from lightning import Trainer
+from torch.optim import LBFGS, SparseAdam
+
+from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
+from lenet_lightning.errors import UsageError, one_line
+from lenet_lightning.training.classifier import DigitClassifier
+
+UNSUITABLE = {
+    LBFGS: "sees a batch many times in a step: here each sample counts once",
+    SparseAdam: "takes sparse gradients alone",
+}
+
+# rank and number of processes, as torchrun, srun, jsrun and mpirun set them
+LAUNCHED = (
+    ("RANK", "WORLD_SIZE"),
+    ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+)
+
+
+def check_end(trainer: Any, schedule: str) -> None:
+    """Refuse a configuration of the trainer that never ends, or whose end a one-cycle schedule cannot know.
+
+    Raises:
+        UsageError: it is one.
+    """
+    epochs = trainer.max_epochs
+    ends_otherwise = trainer.max_steps > 0 or trainer.max_time or trainer.fast_dev_run
+    if (epochs is None or epochs == -1) and not ends_otherwise:
+        raise UsageError(
+            f"trainer.max_epochs must be 1 or more, got {epochs}: nothing else ends this run; pass a number, or "
+            "trainer.max_steps or trainer.max_time"
+        )
+    if schedule == "onecycle" and epochs in (None, -1) and trainer.max_steps < 1 and not trainer.fast_dev_run:
+        raise UsageError(
+            f"trainer.max_epochs must be 1 or more with model.schedule onecycle, got {epochs}: the rate is zero at the "
+            "last step, which must be known; pass a number, or trainer.max_steps"
+        )
+    if epochs is not None and epochs != -1 and epochs < 1:
+        raise UsageError(f"trainer.max_epochs must be 1 or more, got {epochs}")
+
+
+def check_devices(trainer: Any) -> None:
+    """Refuse a configuration of the trainer with devices that this machine does not have.
+
+    Raises:
+        UsageError: it has an accelerator that is not there, or more processes than cores.
+    """
+    devices, cores = str(trainer.devices), os.cpu_count() or 1
+    if trainer.accelerator in ("gpu", "cuda", "mps") and not torch.accelerator.is_available():
+        raise UsageError(
+            f"trainer.accelerator must be one this machine has, got {trainer.accelerator}; use cpu or auto"
+        )
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu and devices.isdecimal() and int(devices) > cores:
+        # Lightning would start that many processes and take the machine down
+        raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
+
+
+def check_compiler() -> None:
+    """Refuse to compile without a C++ compiler.
+
+    Raises:
+        UsageError: there is none.
+    """
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if not shutil.which(compiler):
+        raise UsageError(
+            f"model.compile: needs a C++ compiler ({compiler}, or what CXX names), found none; install one, or pass "
+            "--model.compile false"
+        )
+
+
+def check_launched(world_size: int) -> None:
+    """Refuse to be one process of a launcher's many while training alone: each would train everything.
+
+    Args:
+        world_size: the number of processes that the trainer counts.
+
+    Raises:
+        UsageError: the environment names another rank or number of processes.
+    """
+    for rank, size in LAUNCHED:
+        number, many = os.environ.get(rank, ""), os.environ.get(size, "")
+        alone = world_size == 1 and number.isdecimal() and int(number) > 0
+        if alone or (many.isdecimal() and int(many) > 1 and world_size == 1):
+            launched = f"{rank}={number or 'unset'}, {size}={many or 'unset'}"
+            raise UsageError(
+                f"trainer.devices x num_nodes must be the number of processes that were launched ({launched}), got 1; "
+                "pass --trainer.devices with those of one machine and --trainer.num_nodes, or unset these variables"
+            )
+
+
+def check_optimizer(trainer: Trainer, model: DigitClassifier) -> None:
+    """Refuse an optimizer that cannot be built with its settings, or cannot train here.
+
+    Raises:
+        UsageError: it is one.
+    """
+    try:
+        optimizer = model.optimizer(model.network.parameters())
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(f"model.optimizer: {one_line(error)}") from error
+    for kind, reason in UNSUITABLE.items():
+        if isinstance(optimizer, kind):
+            raise UsageError(f"model.optimizer: must be another one than {kind.__name__}, which {reason}")
+    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+    if fused and trainer.gradient_clip_val and "mixed" in str(trainer.precision):
+        raise UsageError(
+            f"trainer.gradient_clip_val must be null with a fused optimizer in {trainer.precision}, got "
+            f"{trainer.gradient_clip_val}; pass --model.optimizer.fused false"
+        )
+
+
+def check_batches(trainer: Trainer, data: MNISTDataModule) -> None:
+    """Refuse a fraction of the batches that is less than one.
+
+    Raises:
+        UsageError: it is.
+    """
+    samples = {"train": TRAIN_SIZE - data.val_size, "val": data.val_size, "test": TEST_SIZE}
+    for stage, count in samples.items():
+        limit = getattr(trainer, f"limit_{stage}_batches")
+        batches = -(-count // trainer.world_size // (data.batch_size if stage == "train" else EVAL_BATCH_SIZE))
+        if isinstance(limit, float) and batches and 0 < limit * batches < 1:
+            raise UsageError(
+                f"trainer.limit_{stage}_batches must be 1 or more batches, got {limit:g} of {batches} batches; pass a "
+                "larger fraction or a number of batches"
+            )
