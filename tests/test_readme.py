@@ -133,6 +133,8 @@ def test_files_named_in_the_documents_exist(path):
     folders = ("", "lenet_lightning", "configs", "docs", "tests/faults", "tests")
     for name in {name for name in names if not THEIRS.match(name)}:
         assert any((ROOT / folder / name).exists() for folder in folders), name
+    for module in re.findall(r"python -m (tests\.[\w.]+)", path.read_text()):
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
 
 
 @pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])

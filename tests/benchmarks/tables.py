@@ -190,8 +190,8 @@ def inference(read: Read) -> str:
     """Return the table of inference speeds."""
     rows, lines = read("inference"), []
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        figures = [full(values(rows, key, kind=kind), 0) for key in ("images_per_s", "latency_us", "memory_mb")]
-        lines.append([kind, *figures, str(len(values(rows, "latency_us", kind=kind)))])
+        cells = [full(values(rows, key, kind=kind), 0) for key in ("images_per_s", "latency_us", "memory_mb")]
+        lines.append([kind, *cells, str(len(values(rows, "latency_us", kind=kind)))])
     return markdown(("", "images per second", "one, microseconds", "memory at most, MB", "n"), lines)
 
 
