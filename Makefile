@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train weights dashboard test test-wandb test-demo test-faults test-real lint bench bench-full lock clean
+.PHONY: help install train weights dashboard test test-wheel test-wandb test-demo test-faults test-real lint bench bench-full lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ help: ## list the targets
 install: $(INSTALLED) ## everything, tools too, in .venv (about 6 GB on Linux, minutes)
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: $(PYTHON) must be Python 3.11 or newer, came '"$$($(PYTHON) --version 2>&1)"'; name another one: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: $(PYTHON) must be Python 3.11 or newer, got '"$$($(PYTHON) --version 2>&1)"'; pass another one: make PYTHON=python3.12 ...' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'error: $(PYTHON) has no ensurepip; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
 	test -x $(VENV) || $(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
@@ -32,6 +32,9 @@ dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no accou
 test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
+test-wheel: $(INSTALLED) ## build the wheel, install it outside the checkout, train an epoch from it
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -m wheel
+
 test-wandb: $(INSTALLED) ## the real wandb client, offline and against a stand-in of its server; the terminal dashboard
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m wandb
 
@@ -44,14 +47,16 @@ test-faults: $(INSTALLED) ## every promise under faults, by number
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header
 
-lint: $(INSTALLED) ## style and format
+lint: $(INSTALLED) ## style, format, import contracts and types
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
+	.venv/bin/lint-imports --no-logo --no-cache
+	$(VENV) -m mypy
 
 bench: $(INSTALLED) ## training speed beside the tutorial's loop and a bare one; fails when over a bound
 	$(VENV) -m tests.benchmarks.bench
 
-bench-full: $(INSTALLED) ## every figure of README and docs/benchmarks.md, in hours; goes on where it was stopped
+bench-full: $(INSTALLED) ## every number of README and docs/benchmarks.md, in hours; resumes where it stopped
 	$(VENV) -m tests.benchmarks.targets
 	$(VENV) -m tests.benchmarks.throughput
 	$(VENV) -m tests.benchmarks.growth

@@ -33,8 +33,9 @@ from lenet_lightning.training.loggers.wandb import RunId
 from lenet_lightning.training.parser import Parser, config_first
 from lenet_lightning.training.quiet import quiet_lightning
 
-# the checkout's, which an editable installation runs from
-DEFAULT_CONFIG = Path(__file__).parents[2] / "configs" / "default.yaml"
+# configs/ is inside of an installed package, and beside the package in a checkout
+_INSIDE, _BESIDE = (Path(__file__).parents[level] / "configs" for level in (1, 2))
+DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
 TRAINER_DEFAULTS = {
