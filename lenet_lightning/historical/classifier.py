@@ -69,7 +69,7 @@ class HistoricalClassifier(DigitClassifier):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss over the samples."""
-        return super().loss(logits, labels) if self.hparams.loss == "cross_entropy" else self._loss(logits, labels)
+        return super().loss(logits, labels) if self.hparams["loss"] == "cross_entropy" else self._loss(logits, labels)
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that logs the metrics of training."""
@@ -77,7 +77,7 @@ class HistoricalClassifier(DigitClassifier):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
-        if self.hparams.schedule != "paper":
+        if self.hparams["schedule"] != "paper":
             return super().configure_optimizers()
         optimizer = self.optimizer(self.network.parameters())
         return [optimizer], [LambdaLR(optimizer, paper_rate)]
@@ -107,28 +107,37 @@ class HistoricalClassifier(DigitClassifier):
 
     def on_train_epoch_end(self) -> None:
         """Lower the rate, which Lightning leaves to a module that steps by itself."""
-        if not self.automatic_optimization and self.hparams.schedule == "paper":
-            self.lr_schedulers().step()
+        if not self.automatic_optimization and self.hparams["schedule"] == "paper":
+            schedule = self.lr_schedulers()
+            assert isinstance(schedule, LambdaLR)
+            schedule.step()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Step through a batch sample by sample, or return its loss."""
         if self.automatic_optimization:
             return super().training_step(batch, batch_idx)
-        (optimizer,) = self.trainer.optimizers
         # one of Lightning's steps for the batch: it counts and calls its hooks
-        steps = partial(self._per_sample, optimizer, *batch, self._estimate_curvature)
-        logits, losses, norms = self.optimizers().step(steps)
+        counting: Any = self.optimizers()
+        steps = partial(self._per_sample, self._sdlm, *batch, self._estimate_curvature)
+        logits, losses, norms = counting.step(steps)
         return {"loss": losses.sum() / len(logits), "logits": logits, "grad_norms": norms}
+
+    @property
+    def _sdlm(self) -> SDLM:
+        (optimizer,) = self.trainer.optimizers
+        assert isinstance(optimizer, SDLM)
+        return optimizer
 
     def _estimate_curvature(self) -> None:
         batches, samples = [], 0
-        for batch in self.trainer.train_dataloader:  # an iterator of its own: the epoch's own order is not touched
+        # a new iterator: the epoch's own order is not touched
+        for batch in self.trainer.train_dataloader or ():
             batches.append(self.trainer.strategy.batch_to_device(batch))
             samples += len(batch[1])
             if samples >= PATTERNS:
                 break
         images, labels = (torch.cat(part)[:PATTERNS] for part in zip(*batches, strict=True))
-        self.trainer.optimizers[0].estimate(curvature(self.network, images, labels, self.loss))
+        self._sdlm.estimate(curvature(self.network, images, labels, self.loss))
 
 
 class PerSampleMetrics(EpochMetrics):

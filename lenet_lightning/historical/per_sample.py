@@ -58,7 +58,9 @@ class PerSample:
         logits = self._network(images)
         loss = self._loss(logits, labels)
         loss.backward()
-        norm = nn.utils.get_total_norm([weight.grad for weight in self._network.parameters()])
+        norm = nn.utils.get_total_norm(
+            [weight.grad for weight in self._network.parameters() if weight.grad is not None]
+        )
         optimizer.step()
         optimizer.zero_grad()
         return logits.detach(), loss.detach(), norm

@@ -37,8 +37,8 @@ def classifier(
         compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
             minute.
     """
-    today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and schedule != "paper"
-    if today and not is_sdlm(optimizer):
+    today = network == "lenet5" and loss == "cross_entropy" and not is_sdlm(optimizer)
+    if today and schedule != "paper":
         return DigitClassifier(network, optimizer, schedule, warmup, label_smoothing, compile)
     return HistoricalClassifier(network, loss, optimizer, schedule, warmup, label_smoothing, compile)
 

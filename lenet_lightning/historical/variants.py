@@ -85,8 +85,11 @@ class VariedMNIST(MNISTDataModule):
         super().setup(stage)
         if stage == "fit":
             images, labels = self.originals.images, self.originals.labels
-            seed, epoch = partial(derive_seed, self.seed, VARIANTS), lambda: self.trainer.current_epoch
-            self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, epoch)
+            seed = partial(derive_seed, self.seed, VARIANTS)
+            self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, self._epoch)
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
 
     def augment(self, images: Tensor) -> Tensor:
         """Return training images as they are: they are variants already."""

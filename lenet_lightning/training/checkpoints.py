@@ -20,7 +20,7 @@ from lenet_lightning.training.runs import BEST, LAST, check_there, set_aside, wa
 SCORE = "best_model_score"
 
 # what a checkpoint holds besides tensors, and of which kind: a file from elsewhere may hold anything
-KINDS = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "state_dict": dict,
     "epoch": int,
     "current_model_state": dict,
@@ -91,7 +91,7 @@ def _fault_of_best(best: Path, checkpoint: dict[str, Any]) -> str:
 
 def checkpoints(run: Path, validated: bool) -> list[ModelCheckpoint]:
     """Return the callbacks that keep last.ckpt in `run` and, where there is a validation, best.ckpt by its accuracy."""
-    settings = {
+    settings: dict[str, Any] = {
         # a string: a path object in its state could not be loaded again with weights_only
         "dirpath": str(run),
         "auto_insert_metric_name": False,
@@ -133,7 +133,7 @@ class _KeptInRun(ModelCheckpoint):
                     warn(f"trainer.callbacks: {type(other).__name__} ranks from here on, and leaves its earlier files")
         if not self.monitor:
             return
-        path = Path(self.dirpath) / BEST
+        path = Path(str(self.dirpath)) / BEST
         score = _score_of(read_checkpoint(path)) if trainer.is_global_zero and path.is_file() else None
         score = trainer.strategy.broadcast(score)
         if score is not None:

@@ -119,7 +119,7 @@ class DigitClassifier(LightningModule):
             UsageError: onecycle without an end: neither max_epochs nor max_steps is set.
         """
         optimizer = self.optimizer(self.network.parameters())
-        if self.hparams.schedule == "constant":
+        if self.hparams["schedule"] == "constant":
             return optimizer
         if math.isinf(self.trainer.estimated_stepping_batches):
             raise UsageError(
@@ -131,5 +131,7 @@ class DigitClassifier(LightningModule):
 
     def _onecycle(self, optimizer: Optimizer, steps: int) -> OneCycleLR:
         rates = [group["lr"] for group in optimizer.param_groups]
-        warmup = self.hparams.warmup if self.hparams.warmup * steps > 1 else 0.0  # of 1 step, torch divides by zero
-        return OneCycleLR(optimizer, rates, steps, pct_start=warmup, cycle_momentum=False)
+        warmup = self.hparams["warmup"]
+        # of a rise in 1 step, torch divides by zero
+        rise = warmup if warmup * steps > 1 else 0.0
+        return OneCycleLR(optimizer, rates, steps, pct_start=rise, cycle_momentum=False)

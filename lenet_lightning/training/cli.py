@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from jsonargparse.typing import restricted_number_type
@@ -18,14 +18,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lenet_lightning import signals
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import UsageError, one_line, printable
-from lenet_lightning.networks import NETWORKS, LeNet5
+from lenet_lightning.networks import NETWORKS
+from lenet_lightning.networks.lenet5 import LeNet5
 from lenet_lightning.training import checkpoints, process, recorded, refusals, results, resume, runs
 from lenet_lightning.training.callbacks.exact_resume import ExactResume
 from lenet_lightning.training.callbacks.finite_values import FiniteValues
 from lenet_lightning.training.callbacks.predictions import Predictions
 from lenet_lightning.training.callbacks.progress import EpochLines
 from lenet_lightning.training.callbacks.run_start import RunStart
-from lenet_lightning.training.callbacks.weight_average import Decay, WeightAverage
+from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.environment import environment
 from lenet_lightning.training.fitting import Fit
@@ -50,8 +51,10 @@ OURS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataload
 OURS |= {"verbose", "weights_only", "ckpt_path"}
 
 # classes, or functions that return one of their objects
-MakesModel, MakesData = Callable[..., DigitClassifier], Callable[..., MNISTDataModule]
+MakesModel: TypeAlias = Callable[..., DigitClassifier]
+MakesData: TypeAlias = Callable[..., MNISTDataModule]
 
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
 
 
@@ -67,7 +70,7 @@ class CLI(LightningCLI):
     def __init__(self, args: list[str], model: MakesModel, data: MakesData) -> None:
         self.asked = args[0]
         self.run: Path | None = None
-        self.first = rank_zero_only.rank == 0  # of several processes, the one that writes and prints
+        self.first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes, the one that writes and prints
         usage = f"lenet_lightning {self.asked} [--config FILE.yaml] [--NAME=VALUE ...]"
         try:
             super().__init__(
@@ -119,7 +122,7 @@ class CLI(LightningCLI):
         )
         parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: list[str]) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; with the recorded settings when a checkpoint of a run is asked for, else with default.yaml."""
         self.config = parser.parse_args(args)
         config = self.config[self.asked]
@@ -133,7 +136,7 @@ class CLI(LightningCLI):
             return
         if self.checkpoint and not fit:
             settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint))
-            settings["data"] |= recorded.data_root(beside)
+            settings["data"] |= recorded.data_root(self.checkpoint.parent / "config.yaml")
             chosen = [json.dumps(settings)]
         elif beside and beside.exists():
             chosen = [json.dumps(recorded.settings(beside))]
@@ -196,7 +199,7 @@ class CLI(LightningCLI):
     def _callbacks(self, config: Any) -> list[Any]:
         callbacks: list[Any] = [FiniteValues()]
         if config.averaging:
-            callbacks.append(WeightAverage(config.averaging))
+            callbacks.append(WeightAverage(float(config.averaging)))
         if self.run:
             made_with = environment() | results.metadata(self.model, self.datamodule, self.recipe["seed_everything"])
             settings = yaml.safe_load(self.config_text) | {"made_with": made_with}
@@ -219,12 +222,14 @@ class CLI(LightningCLI):
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the validation samples."""
+        assert self.checkpoint
         line, _metrics = results.evaluate(self.trainer, model, datamodule, "validate", self.checkpoint)
         if self.first:
             print(line)
 
     def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the 10,000 test samples, and keep them if its run has none."""
+        assert self.checkpoint
         line, metrics = results.evaluate(self.trainer, model, datamodule, "test", self.checkpoint)
         if self.first:
             print(line)

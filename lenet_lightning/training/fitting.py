@@ -86,9 +86,10 @@ class Fit:
 
     def _missing(self) -> list[str]:
         """Return the names of the files that this finished run should have and has not."""
-        tested = self.trainer.limit_test_batches == 1.0
+        assert self.run
+        run, tested = self.run, self.trainer.limit_test_batches == 1.0
         wanted = [results.WEIGHTS] + [results.RESULTS] * tested + [results.PICTURES] * (tested and self.pictures)
-        return [name for name in wanted if not (self.run / name).exists()]
+        return [name for name in wanted if not (run / name).exists()]
 
     def _complete(self) -> list[str]:
         """Add to a finished run what it lacks; return the lines to print."""
@@ -112,7 +113,8 @@ class Fit:
         if not kept:
             lines = ["not tested: no checkpoint was kept"]
             return lines + ([f"run          {printable(self.run)}"] if self.run else [])
-        line, metrics = "not tested   (trainer.limit_test_batches is 0)", {}
+        assert self.run
+        line, metrics = "not tested   (trainer.limit_test_batches is 0)", dict[str, float]()
         if self.trainer.limit_test_batches == 0:
             results.load(self.model, kept)
         else:

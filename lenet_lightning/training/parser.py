@@ -1,6 +1,6 @@
 """How a command line is parsed: flags override configs, and errors are one line."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -17,7 +17,7 @@ class Parser(LightningArgumentParser):
         except UnicodeDecodeError as error:
             raise UsageError(f"--config must be a file of UTF-8 text, got something else ({error.reason})") from error
 
-    def error(self, message: str, ex: Exception | None = None) -> None:
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End the command with the message alone; the usage text is 50 lines long.
 
         Raises:
@@ -28,7 +28,9 @@ class Parser(LightningArgumentParser):
 
 def config_first(args: list[str]) -> list[str]:
     """Return the arguments with the configs before all flags, so that a flag is never overridden by one."""
-    configs, others, rest = [], [], iter(args[1:])
+    configs: list[str] = []
+    others: list[str] = []
+    rest = iter(args[1:])
     for arg in rest:
         if arg in ("--config", "-c"):
             configs += [arg, *([value] if (value := next(rest, None)) is not None else [])]

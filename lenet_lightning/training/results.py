@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
 
 from lenet_lightning import weights
 from lenet_lightning.atomic import replacing
@@ -73,7 +74,7 @@ def evaluate(
 def metadata(model: DigitClassifier, data: MNISTDataModule, seed: int) -> dict[str, Any]:
     """Return what is true of the weights wherever and whenever they were trained."""
     return {
-        "network": model.hparams.network,
+        "network": model.hparams["network"],
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "classes": list(DIGITS),
         "mean": data.mean,
@@ -126,7 +127,8 @@ def keep(
 
 def predictions_of(trainer: Trainer) -> Predictions:
     """Return the trainer's callback that has the predictions of its last test."""
-    return next(each for each in trainer.callbacks if isinstance(each, Predictions))
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    return next(each for each in callbacks if isinstance(each, Predictions))
 
 
 def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trainer) -> list[Path]:

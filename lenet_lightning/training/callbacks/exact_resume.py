@@ -1,7 +1,7 @@
 """Exact resume: a run that was interrupted ends bit for bit as if it had not been."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class ExactResume(Callback):
 
 def _random_state() -> dict[str, Any]:
     # plain values and tensors: a checkpoint is read with weights_only
-    _, keys, *rest = np.random.get_state()
+    _, keys, *rest = cast(tuple[Any, ...], np.random.get_state())
     return {
         "python": random.getstate(),
         "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from lenet_lightning.errors import RunError
@@ -50,7 +50,8 @@ class FiniteValues(Callback):
 
     def _diverged(self, trainer: Trainer, step: int) -> RunError:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        kept = [each.best_model_path for each in trainer.checkpoint_callbacks if not getattr(each, "monitor", None)]
+        own = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+        kept = [each.best_model_path for each in own if each.monitor is None]
         good = f"the last good checkpoint is {kept[0]}" if any(kept) else "there is no good checkpoint yet"
         return RunError(
             f"train/loss: must be finite, was not at step {step} (epoch {trainer.current_epoch + 1}, learning rate "

@@ -27,8 +27,8 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar."""
-        best = [each.best_model_score for each in trainer.checkpoint_callbacks if each.monitor == "val/acc"]
-        self._best = (best and best[0]) or 0.0
+        kept = [each for each in trainer.checkpoint_callbacks if getattr(each, "monitor", None) == "val/acc"]
+        self._best = max((float(getattr(each, "best_model_score", None) or 0) for each in kept), default=0.0)
         self._unprinted: int | None = None
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
@@ -94,7 +94,7 @@ class EpochLines(ProgressBar):
             line += _stage(trainer, "val")
         line += f"   {metrics['time/epoch_s']:.1f} s"
         if metrics.get("val/acc", 0.0) > self._best:
-            self._best = metrics["val/acc"]
+            self._best = float(metrics["val/acc"])
             line += "   best so far"
         self._console.print(line)
 

@@ -32,10 +32,9 @@ class RunStart(Callback):
             with replacing(self._run / "config.yaml") as partial:
                 partial.write_text(self._config)
             runs.point_latest(self._run)
-            network: torch.nn.Module = pl_module.network
-            parameters = sum(p.numel() for p in network.parameters())
+            parameters = sum(p.numel() for p in pl_module.parameters())
             where = f"{trainer.strategy.root_device} with {torch.get_num_threads()} threads"
-            name = type(network).__name__
+            name = type(getattr(pl_module, "network", pl_module)).__name__
             print(f"{name}, {parameters:,} parameters, on {where}; run {printable(self._run)}", flush=True)
         for logger in trainer.loggers:
             logger.log_hyperparams(self._settings)

@@ -1,11 +1,8 @@
 """An exponential moving average of the weights: what is validated, tested and kept."""
 
-from jsonargparse.typing import restricted_number_type
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 
 
 class WeightAverage(WeightAveraging):
@@ -17,10 +14,15 @@ class WeightAverage(WeightAveraging):
 
     Args:
         decay: from 0 to below 1; the average is that of some 1 / (1 - decay) steps.
+
+    Raises:
+        ValueError: decay is out of range.
     """
 
-    def __init__(self, decay: Decay = 0.998) -> None:
-        self.decay = float(decay)
+    def __init__(self, decay: float = 0.998) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be from 0 to below 1, got {decay}")
+        self.decay = decay
         super().__init__(use_buffers=False, multi_avg_fn=self._mix)
 
     def _mix(self, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:

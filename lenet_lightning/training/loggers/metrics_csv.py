@@ -35,7 +35,8 @@ class MetricsCSV(Logger):
     def __init__(self, save_dir: str = ".") -> None:
         super().__init__()
         self._save_dir = save_dir
-        self._rows: dict[int, dict[str, Any]] | None = None
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._read = False
         self._logged = False
 
     @property
@@ -61,8 +62,9 @@ class MetricsCSV(Logger):
         Raises:
             RunError: the file is damaged and cannot be renamed.
         """
-        if self._rows is not None:
+        if self._read:
             return
+        self._read = True
         path = Path(self._save_dir) / NAME
         rows, fault = read_rows(path)
         self._rows = {int(row["epoch"]): row for row in rows}

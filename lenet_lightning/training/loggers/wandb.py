@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,12 @@ class WandbLogger(LightningWandbLogger):
             )
         except wandb.errors.UsageError as error:
             raise ValueError(f"WandbLogger: {client.reason(error)}") from error
+        options: dict[str, Any] = {"mode": os.environ.get("WANDB_MODE") or client.mode(), "settings": settings}
         super().__init__(
             save_dir=save_dir,
             project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
             name=name or os.environ.get("WANDB_NAME") or Path(save_dir).name,
-            **{"mode": os.environ.get("WANDB_MODE") or client.mode(), "settings": settings} | kwargs,
+            **options | kwargs,
         )
         # Lightning passes on an argument that wandb is about to drop and warns of
         self._wandb_init.pop("anonymous", None)
@@ -84,17 +85,18 @@ class WandbLogger(LightningWandbLogger):
     @property
     def experiment(self) -> Any:
         """The W&B run, begun at the first use; offline if the server does not answer, a dummy if the client fails."""
-        if self._experiment is None and not self._lost and not rank_zero_only.rank:
+        if self._experiment is None and not self._lost and not getattr(rank_zero_only, "rank", 0):
             self._begin()
         return _DummyExperiment() if self._lost else super().experiment
 
     def _begin(self) -> None:
         def begin() -> None:
-            run = LightningWandbLogger.experiment.fget(self)
+            run = LightningWandbLogger.experiment.fget(self)  # type: ignore[attr-defined]  # a property
             for metric, best in BEST.items():
                 run.define_metric(metric, summary=f"{best},last", step_metric="trainer/global_step")
 
-        reason, asked = None, self._wandb_init["mode"]
+        reason: Exception | None = None
+        asked = self._wandb_init["mode"]
         for mode in (asked,) if asked in ("disabled", "offline", "dryrun") else (asked, "offline"):
             self._wandb_init["mode"] = mode
             try:
@@ -120,7 +122,7 @@ class WandbLogger(LightningWandbLogger):
         )
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures of a step; those of the test into the run's summary, as they come once and make no chart."""
         test = {name: value for name, value in metrics.items() if name.startswith("test/")}
         if test:
@@ -157,7 +159,7 @@ class WandbLogger(LightningWandbLogger):
         def log() -> None:
             probability, predicted = logits.softmax(1).max(1)
             surest = surest_errors(logits, labels, MOST_ERRORS).tolist()
-            columns = ["index", "digit", "is", "predicted", "probability"]
+            columns: list[str | int] = ["index", "digit", "is", "predicted", "probability"]
             values = (labels.tolist(), predicted.tolist(), probability.tolist())
             rows = [[at, wandb.Image(images[at]), *(value[at] for value in values)] for at in surest]
             table = wandb.Table(columns=columns, data=rows)
@@ -192,7 +194,7 @@ class WandbLogger(LightningWandbLogger):
             self._attempt(self._experiment.finish, int(failed), seconds=seconds)
         if not self._lost:
             client.end_client()
-            shutil.rmtree(Path(self._save_dir, client.CACHES), ignore_errors=True)  # copies of what was sent
+            shutil.rmtree(Path(self._save_dir or ".", client.CACHES), ignore_errors=True)  # copies of what was sent
 
     def where_to_look(self) -> list[str]:
         """Return the lines that tell a person how to look at this run."""
@@ -216,7 +218,7 @@ class WandbLogger(LightningWandbLogger):
         except Exception as error:  # the client's process may die in any way it likes
             self._lose(error)
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Exception | None) -> None:
         self._lost = True
         client.say(
             f"the client failed ({client.reason(error)}); the training continues without it, metrics.csv has everything"

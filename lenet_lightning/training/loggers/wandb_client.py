@@ -111,7 +111,7 @@ def complaints() -> Iterator[None]:
         say(one_line(printed.getvalue().splitlines()[0].removeprefix("wandb: ")))
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception | None) -> str:
     """Return a failure of the client's as one line."""
     if isinstance(error, ValidationError):
         return one_line(error.errors()[0]["msg"])
