@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve
+from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
 
 # Okabe and Ito's palette: told apart by all who see colours differently
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -47,26 +47,25 @@ class Evidence:
 def draw(evidence: Evidence, folder: Path) -> list[Path]:
     """Write the pictures as PNG files into `folder`, made if missing, and give their paths.
 
-    Without rows of metrics.csv there are no curves.
+    Without rows of metrics.csv there are no curves, without convolutions no filters, without `feature_maps` no maps.
 
     Raises:
         OSError: the folder cannot be written to, or is full.
     """
     folder.mkdir(exist_ok=True)
+    drawn = {
+        curves: bool(evidence.rows),
+        confusion_matrix: True,
+        predictions: True,
+        worst_errors: True,
+        filters: any(isinstance(layer, nn.Conv2d) for layer in evidence.network.modules()),
+        feature_maps: hasattr(evidence.network, "feature_maps"),
+        samples: True,
+        rejection: True,
+        calibration: True,
+    }
     paths = []
-    for picture in (
-        curves,
-        confusion_matrix,
-        predictions,
-        worst_errors,
-        filters,
-        feature_maps,
-        samples,
-        rejection,
-        calibration,
-    ):
-        if picture is curves and not evidence.rows:
-            continue
+    for picture in (picture for picture, has_material in drawn.items() if has_material):
         paths.append(folder / f"{picture.__name__}.png")
         picture(evidence).savefig(paths[-1], dpi=110)
     return paths
@@ -141,10 +140,9 @@ def predictions(evidence: Evidence) -> Figure:
 
 def worst_errors(evidence: Evidence) -> Figure:
     """The mistakes of which the network was surest."""
-    wrong = (evidence.logits.argmax(1) != evidence.labels).nonzero().flatten()
-    surest = evidence.logits.softmax(1).amax(1)[wrong].argsort(descending=True)[:24]
-    title = f"The surest of {len(wrong):,} errors: true digit, what it was read as, with what probability"
-    return _digits(evidence, wrong[surest], title, columns=8)
+    errors = int((evidence.logits.argmax(1) != evidence.labels).sum())
+    title = f"The surest of {errors:,} errors: true digit, prediction, probability"
+    return _digits(evidence, surest_errors(evidence.logits, evidence.labels, 24), title, columns=8)
 
 
 def _digits(evidence: Evidence, indices: Tensor, title: str, columns: int) -> Figure:

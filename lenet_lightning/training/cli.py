@@ -189,6 +189,8 @@ class CLI(LightningCLI):
         config.trainer.callbacks = [*_listed(config.trainer.callbacks), _reclaim(), Predictions()]
         if self.asked == "fit":
             config.trainer.callbacks += self._callbacks(config)
+        if config.trainer.enable_progress_bar is not False:
+            config.trainer.callbacks.append(EpochLines())
         plugins = _listed(config.trainer.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             config.trainer.plugins = [*plugins, checkpoints.WholeCheckpoints(self.run)]
@@ -204,8 +206,6 @@ class CLI(LightningCLI):
             made_with = environment() | results.metadata(self.model, self.datamodule, self.recipe["seed_everything"])
             settings = yaml.safe_load(self.config_text) | {"made_with": made_with}
             callbacks += [RunStart(self.run, self.config_text, settings), ExactResume(self.recipe)]
-        if config.trainer.enable_progress_bar is not False:
-            callbacks.append(EpochLines())
         if self.run and config.trainer.enable_checkpointing is not False:
             validated = bool(self.datamodule.val_size and config.trainer.limit_val_batches != 0)
             callbacks += [RunId(), *checkpoints.checkpoints(self.run, validated)]
