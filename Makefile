@@ -69,5 +69,5 @@ bench-full: $(INSTALLED) ## every number of README and docs/benchmarks.md, in ho
 lock: $(INSTALLED) ## pin the newest versions that pyproject.toml allows
 	$(VENV) -m uv pip compile --universal --generate-hashes --no-header --quiet --upgrade --all-extras pyproject.toml -o requirements.lock
 
-clean: ## remove .venv; runs/ and data/ stay
-	rm -rf .venv
+clean: ## remove .venv and what was built; runs/ and data/ stay
+	rm -rf .venv build dist *.egg-info
