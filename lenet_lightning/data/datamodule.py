@@ -38,8 +38,8 @@ class MNISTDataModule(LightningDataModule):
             the last epoch's checkpoint is the run's.
         split_seed: seed of that choice, which does not depend on the training seed.
         distortion: how training digits are augmented; by default not at all.
-        mean: subtracted from pixels between 0 and 1.
-        std: the divisor of the difference.
+        mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
+        std: the divisor of the difference; unless given, as the mean.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class MNISTDataModule(LightningDataModule):
         val_size: ValidationSize = 5_000,
         split_seed: NonNegativeInt = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
-        mean: float = LeNet5.MEAN,
-        std: PositiveFloat = LeNet5.STD,
+        mean: float | None = None,
+        std: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         # plain values, kept in the checkpoint: whoever uses its weights needs them
-        self.mean, self.std = float(mean), float(std)
+        self.mean = LeNet5.MEAN if mean is None else float(mean)
+        self.std = LeNet5.STD if std is None else float(std)
         self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
         self.root = files.expand(root)
         self._complete = False
