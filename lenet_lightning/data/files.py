@@ -1,4 +1,4 @@
-"""The four MNIST files: names, sizes and SHA-256 sums; a file's bytes are returned only if their sum is the one here.
+"""The four MNIST files: names, sizes, SHA-256 sums and format; their bytes are used only if the sum is right.
 
 No option or variable skips that.
 """
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lenet_lightning.errors import UsageError, one_line, printable
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,11 +85,27 @@ def read(path: Path, file: MnistFile) -> "np.ndarray":
     return content
 
 
+def read_idx(root: Path, file: MnistFile) -> "np.ndarray":
+    """Return what one of the four files below `root` holds: images (N, 28, 28) or labels (N,), uint8.
+
+    Raises:
+        RunError: the file is missing, damaged or cannot be read.
+    """
+    path = root / "MNIST" / "raw" / file.name
+    try:
+        content = read(path, file)
+    except ValueError as error:
+        raise RunError(f"{printable(path)}: {error}; run `fit` to fetch it again") from error
+    # IDX: in the fourth byte the number of dimensions, then each as a big-endian word, then the values
+    begin = 4 + 4 * int(content[3])
+    return content[begin:].reshape(tuple(content[4:begin].view(">u4")))
+
+
 def training_images(root: Path) -> "np.ndarray | None":
     """Return the 60,000 training images (60,000, 28, 28), uint8, or None unless they are below `root`, verified."""
     try:
-        return read(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])[16:].reshape(-1, 28, 28)
-    except ValueError:
+        return read_idx(expand(root), FILES[0])
+    except RunError:
         return None
 
 
