@@ -1,5 +1,6 @@
 """MNIST as a LightningDataModule: kept in memory, split, batched, normalised on the device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,9 @@ class MNISTDataModule(LightningDataModule):
         std: the divisor of the difference; unless given, as the mean.
     """
 
+    NAME = "MNIST"
+    FILES: Sequence[files.IdxFile] | None = None  # MNIST's; a subclass for another data set has its own four
+
     def __init__(
         self,
         root: str = "data",
@@ -67,7 +71,7 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing and every source failed, or the folder cannot be written to.
         """
         if not self._complete:  # Lightning asks before each fit and test; setup verifies what it reads
-            fetch(self.root, self.mirrors)
+            fetch(self.root, self.mirrors, self.NAME, self.FILES)
             self._complete = True
 
     def setup(self, stage: str) -> None:
@@ -77,9 +81,9 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing.
         """
         if stage == "test":
-            self.test = ResidentDigits.read(self.root, train=False)
+            self.test = ResidentDigits.read(self.root, False, self.NAME, self.FILES)
             return
-        digits = ResidentDigits.read(self.root, train=True)
+        digits = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = digits.subset(order[: self.val_size])
         if stage == "fit":

@@ -1,6 +1,6 @@
 """Samples that stay in memory, and the order in which they are seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,16 @@ class ResidentDigits(Dataset[Batch]):
         self.images, self.labels = images, labels
 
     @classmethod
-    def read(cls, root: Path, train: bool) -> "ResidentDigits":
-        """Return the 60,000 training samples below `root`, or the 10,000 of the test.
+    def read(
+        cls, root: Path, train: bool, name: str = "MNIST", four: Sequence[files.IdxFile] | None = None
+    ) -> "ResidentDigits":
+        """Return the training or the test samples in `root`/`name`/raw; MNIST's unless other files are given.
 
         Raises:
             RunError: a file is missing, damaged or cannot be read.
         """
-        images, labels = (files.read_idx(root, file) for file in (files.FILES[:2] if train else files.FILES[2:]))
+        pair = (four or files.FILES)[slice(2) if train else slice(2, 4)]
+        images, labels = (files.read_idx(root / name / "raw" / file.name, file) for file in pair)
         return cls(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
 
     def subset(self, indices: Tensor) -> "ResidentDigits":

@@ -5,6 +5,7 @@ No option or variable skips that.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class MnistFile(NamedTuple):
-    """One of the four files: its name, its size in bytes and the SHA-256 sum of its content."""
+class IdxFile(NamedTuple):
+    """A file in IDX format: its name, its size in bytes and the SHA-256 sum of its content."""
 
     name: str
     size: int
@@ -25,22 +26,22 @@ class MnistFile(NamedTuple):
 
 # training before test, images before labels: the order in which the wheel has them
 FILES = (
-    MnistFile(
+    IdxFile(
         "train-images-idx3-ubyte",
         16 + 60_000 * 784,
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
-    MnistFile(
+    IdxFile(
         "train-labels-idx1-ubyte",
         8 + 60_000,
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
-    MnistFile(
+    IdxFile(
         "t10k-images-idx3-ubyte",
         16 + 10_000 * 784,
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
-    MnistFile(
+    IdxFile(
         "t10k-labels-idx1-ubyte",
         8 + 10_000,
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
@@ -60,11 +61,11 @@ def expand(root: str | Path) -> Path:
     return Path(path).absolute()
 
 
-def read(path: Path, file: MnistFile) -> "np.ndarray":
+def read(path: Path, file: IdxFile) -> "np.ndarray":
     """Return the bytes of one of the four files, uint8: those that were verified, read once.
 
     Raises:
-        ValueError: the content is not MNIST's, or cannot be read; says which.
+        ValueError: the content is another, or cannot be read; the message has the reason.
     """
     import numpy as np
 
@@ -85,13 +86,12 @@ def read(path: Path, file: MnistFile) -> "np.ndarray":
     return content
 
 
-def read_idx(root: Path, file: MnistFile) -> "np.ndarray":
-    """Return what one of the four files below `root` holds: images (N, 28, 28) or labels (N,), uint8.
+def read_idx(path: Path, file: IdxFile) -> "np.ndarray":
+    """Return what one of the four files holds: images (N, 28, 28) or labels (N,), uint8.
 
     Raises:
         RunError: the file is missing, damaged or cannot be read.
     """
-    path = root / "MNIST" / "raw" / file.name
     try:
         content = read(path, file)
     except ValueError as error:
@@ -104,17 +104,17 @@ def read_idx(root: Path, file: MnistFile) -> "np.ndarray":
 def training_images(root: Path) -> "np.ndarray | None":
     """Return the 60,000 training images (60,000, 28, 28), uint8, or None unless they are below `root`, verified."""
     try:
-        return read_idx(expand(root), FILES[0])
+        return read_idx(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])
     except RunError:
         return None
 
 
-def faults(raw: Path) -> dict[MnistFile, str]:
-    """Return what is wrong with those of the four files in `raw` that are not MNIST's."""
-    return {file: reason for file in FILES if (reason := fault(raw / file.name, file))}
+def faults(raw: Path, expected: Iterable[IdxFile]) -> dict[IdxFile, str]:
+    """Return what is wrong with those files in `raw` that are not the expected ones."""
+    return {file: reason for file in expected if (reason := fault(raw / file.name, file))}
 
 
-def fault(path: Path, file: MnistFile) -> str:
+def fault(path: Path, file: IdxFile) -> str:
     """Return what is wrong with the file at `path`; nothing if it is `file`."""
     try:
         read(path, file)
