@@ -97,7 +97,7 @@ class MNISTDataModule(LightningDataModule):
         Raises:
             UsageError: the last batch would hold fewer samples than there are processes.
         """
-        processes, _ = self._share
+        processes = self._position[0]
         if 0 < len(self.train) % (self.batch_size * processes) < processes:
             raise UsageError(
                 f"data.val_size must leave each of {processes} processes a sample of the last batch, "
@@ -118,11 +118,13 @@ class MNISTDataModule(LightningDataModule):
         return self._loader(self.test, EVAL_BATCH_SIZE)
 
     @property
-    def _share(self) -> tuple[int, int]:
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+    def _position(self) -> tuple[int, int, int]:
+        """Return how many processes there are, the number of this one, and the epoch."""
+        trainer = self.trainer
+        return (trainer.world_size, trainer.global_rank, trainer.current_epoch) if trainer else (1, 0, 0)
 
     def _loader(self, digits: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
-        sampler = EpochSampler(len(digits), *self._share, seed)
+        sampler = EpochSampler(len(digits), *self._position[:2], seed)
         # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
         draws = torch.Generator()
         return DataLoader(digits, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
@@ -137,7 +139,7 @@ class MNISTDataModule(LightningDataModule):
             return batch  # the example input, which the model summary passes here
         images, labels = batch
         images = images.float().div_(255)
-        if self.trainer.training:
+        if self.trainer and self.trainer.training:
             images = self.augment(images)
         return images.sub_(self.mean).div_(self.std), labels
 
@@ -145,8 +147,9 @@ class MNISTDataModule(LightningDataModule):
         """Return training images (N, 1, 28, 28), in [0, 1], distorted anew at each call."""
         if not self.distortion:
             return images
-        if self._distorted_epoch != self.trainer.current_epoch:
-            self._distorted_epoch = self.trainer.current_epoch
-            seed = derive_seed(self.seed, DISTORTION, self._distorted_epoch, self.trainer.global_rank)
+        _, rank, epoch = self._position
+        if self._distorted_epoch != epoch:
+            self._distorted_epoch = epoch
+            seed = derive_seed(self.seed, DISTORTION, epoch, rank)
             self._generator = torch.Generator(images.device).manual_seed(seed)
         return self.distortion(images, self._generator)

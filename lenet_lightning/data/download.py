@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files, wheel
@@ -29,7 +28,7 @@ ANSWER_S = 30.0  # for all mirrors together to begin answering
 DOWNLOAD_S = 120.0  # for one file to arrive once its mirror answers
 
 Say = Callable[[str], None]
-Contents = Iterator[tuple[IdxFile, IO[bytes]]]
+Contents = Iterator[tuple[IdxFile, io.BufferedIOBase]]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 1 << 18
@@ -149,7 +148,7 @@ def _fetch_missing(missing: dict[IdxFile, str], raw: Path, mirrors: Sequence[str
     return failures
 
 
-def _put(stream: IO[bytes], file: IdxFile, raw: Path) -> None:
+def _put(stream: io.BufferedIOBase, file: IdxFile, raw: Path) -> None:
     with replacing(raw / file.name) as unfinished:
         with unfinished.open("wb") as out:
             # one byte more than allowed is enough to tell, however much a gzip bomb holds
@@ -174,7 +173,7 @@ def _from_mirror(mirror: str, patience: float, say: Say, missing: Sequence[IdxFi
             yield file, stream
 
 
-def _download(url: str, limit: int, patience: float) -> IO[bytes]:
+def _download(url: str, limit: int, patience: float) -> io.BytesIO:
     """Return what is at `url`: at most `limit` bytes, `patience` seconds to begin answering."""
     answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
     content = io.BytesIO()

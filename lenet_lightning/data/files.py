@@ -81,7 +81,7 @@ def read(path: Path, file: IdxFile) -> "np.ndarray":
         raise ValueError("missing") from None
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror}{owned(path, error)})") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
+    if hashlib.sha256(content.data).hexdigest() != file.sha256:
         raise ValueError("wrong SHA-256 sum")
     return content
 
@@ -128,7 +128,7 @@ def owned(path: Path, error: OSError) -> str:
     if not isinstance(error, PermissionError):
         return ""
     try:
-        owner = path.stat().st_uid
+        owner: int | str = path.stat().st_uid
         if owner == user():
             return ""
         with suppress(KeyError):

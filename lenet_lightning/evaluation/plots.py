@@ -179,10 +179,11 @@ def filters(evidence: Evidence) -> Figure:
 def feature_maps(evidence: Evidence) -> Figure:
     """The first test digit on its way through the layers of maps."""
     with torch.no_grad():
-        layers = evidence.network.feature_maps(evidence.normalised)
+        maps_of: Any = evidence.network.feature_maps
+        layers = maps_of(evidence.normalised)
     figure = Figure((12, 4.6), layout="constrained")
     figure.suptitle(f"A {int(evidence.labels[0])} through the network (the lighter, the stronger)")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 7])
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 7])
     axes = left.subplots()
     axes.set_axis_off()
     axes.set_title("input", fontsize=9)

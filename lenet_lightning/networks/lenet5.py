@@ -28,14 +28,14 @@ class LeNet5(nn.Module):
         self.linear3 = nn.Linear(84, 10)  # output: 10, 850
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Give what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
+        """Return what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
         c1 = F.relu(self.conv1(images))  # (N, 6, 28, 28)
         s2 = self.pool1(c1)  # (N, 6, 14, 14)
         c3 = F.relu(self.conv2(s2))  # (N, 16, 10, 10)
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self.pool2(c3)}  # S4: (N, 16, 5, 5)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
         x = self.flatten(self.feature_maps(images)["S4"])  # (N, 400)
         x = F.relu(self.linear1(x))  # (N, 120)
         x = F.relu(self.linear2(x))  # (N, 84)
