@@ -16,8 +16,7 @@ from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.errors import UsageError
 from lenet_lightning.networks.lenet5 import LeNet5
 
-TRAIN_SIZE = 60_000
-TEST_SIZE = 10_000
+TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
 EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still small in memory
 
 ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
@@ -39,6 +38,9 @@ class MNISTDataModule(LightningDataModule):
         distortion: how training samples are augmented; by default not at all.
         mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
         std: the divisor of the difference; unless given, as the mean.
+
+    >>> MNISTDataModule(batch_size=256, val_size=10_000).std
+    0.3081
     """
 
     NAME = "MNIST"
@@ -119,9 +121,8 @@ class MNISTDataModule(LightningDataModule):
 
     @property
     def _position(self) -> tuple[int, int, int]:
-        """Return how many processes there are, the number of this one, and the epoch."""
-        trainer = self.trainer
-        return (trainer.world_size, trainer.global_rank, trainer.current_epoch) if trainer else (1, 0, 0)
+        here = self.trainer  # processes, the number of this one, epoch
+        return (here.world_size, here.global_rank, here.current_epoch) if here else (1, 0, 0)
 
     def _loader(self, digits: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
         sampler = EpochSampler(len(digits), *self._position[:2], seed)

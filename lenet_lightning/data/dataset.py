@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lenet_lightning.data import files
+from lenet_lightning.data.files import IdxFile
 
 Batch = tuple[Tensor, Tensor]
 
@@ -28,9 +30,7 @@ class ResidentDigits(Dataset[Batch]):
         self.images, self.labels = images, labels
 
     @classmethod
-    def read(
-        cls, root: Path, train: bool, name: str = "MNIST", four: Sequence[files.IdxFile] | None = None
-    ) -> "ResidentDigits":
+    def read(cls, root: Path, train: bool, name: str = "MNIST", four: Sequence[IdxFile] | None = None) -> Self:
         """Return the training or the test samples in `root`/`name`/raw; MNIST's unless other files are given.
 
         Raises:
@@ -54,16 +54,10 @@ class ResidentDigits(Dataset[Batch]):
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Indices of this process's share: in order or, with a seed, in an order that is a function of (seed, epoch).
+    """The share of process `rank`, from 0, in the indices below `size`: every `processes`-th, none of them twice.
 
-    Of n processes the r-th has every n-th from r, and none is repeated. Lightning calls `set_epoch`; it is by type a
-    DistributedSampler because Lightning would share any other sampler out once more.
-
-    Args:
-        size: how many indices all processes have together.
-        processes: how many processes there are.
-        rank: the number of this one, from 0.
-        seed: of the orders; None for 0, 1, 2, ... in each epoch.
+    They are in order or, with a seed, in an order that is a function of (seed, epoch); Lightning calls `set_epoch`. By
+    type it is a DistributedSampler because Lightning would share any other sampler out once more.
     """
 
     def __init__(self, size: int, processes: int = 1, rank: int = 0, seed: int | None = None) -> None:
