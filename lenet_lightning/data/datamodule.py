@@ -85,12 +85,12 @@ class MNISTDataModule(LightningDataModule):
         if stage == "test":
             self.test = ResidentDigits.read(self.root, False, self.NAME, self.FILES)
             return
-        digits = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
+        samples = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
-        self.val = digits.subset(order[: self.val_size])
+        self.val = samples.subset(order[: self.val_size])
         if stage == "fit":
             self.seed = torch.initial_seed()
-            self.train = self.originals = digits.subset(order[self.val_size :])
+            self.train = self.originals = samples.subset(order[self.val_size :])
             self._distorted_epoch: int | None = None
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -124,11 +124,11 @@ class MNISTDataModule(LightningDataModule):
         here = self.trainer  # processes, the number of this one, epoch
         return (here.world_size, here.global_rank, here.current_epoch) if here else (1, 0, 0)
 
-    def _loader(self, digits: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
-        sampler = EpochSampler(len(digits), *self._position[:2], seed)
+    def _loader(self, samples: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
+        sampler = EpochSampler(len(samples), *self._position[:2], seed)
         # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
         draws = torch.Generator()
-        return DataLoader(digits, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
+        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch to the device; on the CPU it is there already, and to look through it would cost time."""

@@ -1,4 +1,4 @@
-"""What is trained: networks in plain torch."""
+"""The networks, in plain torch."""
 
 from lenet_lightning.networks.lenet1 import LeNet1
 from lenet_lightning.networks.lenet5 import LeNet5

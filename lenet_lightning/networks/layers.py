@@ -118,7 +118,7 @@ class EuclideanRBF(nn.Module):
 def convolve(maps: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     """Convolve (N, C, H, W) with kernels (K, C, 5, 5), add a bias (K,): (N, K, H - 4, W - 4)."""
     # for single samples the calls of oneDNN's convolution cost more than the sums; a product of matrices is fused with
-    # what is around it, once compiled. Not in an export: that should say convolution.
+    # what is around it, once compiled. Not in an export, which should have a convolution.
     if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or len(maps) > 1:
         return F.conv2d(maps, kernels, bias)
     height, width = maps.shape[2] - 4, maps.shape[3] - 4

@@ -1,4 +1,4 @@
-"""The LeNet-5 of 1998: 60,000 trainable parameters and ten drawn digits."""
+"""The LeNet-5 of 1998: 60,000 trainable parameters and ten bitmaps."""
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ C3_READS = (
 )
 
 # What F6 should show for each digit, 7 wide and 12 high; the paper prints its own bitmaps too small to copy. These are
-# in the manner of the figures on cheques, each with its weight in a place of its own: 17 to 57 dots apart.
+# in the manner of the numerals on cheques, each with its weight in a place of its own: 17 to 57 dots apart.
 BITMAPS = """
 ####### .###... ######. .####.. ##..... ####### ###.... ####### .#####. #######
 ####### .###... ######. .####.. ##..... ####### ###.... ####### .#####. #######
