@@ -7,7 +7,7 @@ from lenet_lightning.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, without abbreviations, and with errors of one line."""
+    """An ArgumentParser without abbreviations, and with errors of one line."""
 
     def __init__(self, command: str, docstring: str | None) -> None:
         # there are no docstrings with PYTHONOPTIMIZE=2

@@ -95,7 +95,7 @@ def fetch(
 
 
 def _lock(raw: Path) -> AbstractContextManager[object]:
-    """Wait for the folder's lock; where there can be none, do without: files are put in place whole and verified."""
+    """Wait for the folder's lock; where there is none, go without: files are put in place whole and verified."""
     from filelock import FileLock, Timeout
 
     try:

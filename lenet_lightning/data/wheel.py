@@ -60,7 +60,7 @@ def contents(scratch: Path) -> list[bytes]:
 
 
 def _arrays(stream: BufferedIOBase) -> "list[np.ndarray]":
-    """Training images and labels, test images and labels, of a pickle of three parts (50,000, 10,000, 10,000)."""
+    """Return images and labels for training, then for the test, of a pickle of three parts (50,000, 10,000, 10,000)."""
     import numpy as np
 
     first, second, test = _ArraysOnly(stream, encoding="latin1").load()
@@ -73,7 +73,7 @@ def _arrays(stream: BufferedIOBase) -> "list[np.ndarray]":
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows the three names that a pickled numpy array needs, under the old and the new name of their module."""
+    """Loads the three names that a pickled numpy array needs, from the old or the new name of their module."""
 
     def find_class(self, module: str, name: str) -> Any:
         import numpy as np

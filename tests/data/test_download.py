@@ -37,6 +37,8 @@ RNG = np.random.default_rng(0)
 # as in the wheel: the first two parts are the training digits
 PARTS = [(RNG.integers(0, 256, (n, 784), dtype=np.uint8), RNG.integers(0, 10, n)) for n in (5, 3, 4)]
 
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other rights, locks and special files")
+
 
 def _idx(array):
     header = {1: struct.pack(">2I", 2049, len(array)), 2: struct.pack(">4I", 2051, len(array), 28, 28)}[array.ndim]
@@ -263,6 +265,7 @@ def test_gzip_bomb_in_the_folder_is_not_unpacked(root, mirror, capfd):
     _assert_complete(root)
 
 
+@posix
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_what_is_no_regular_file_is_not_waited_for(root, mirror, suffix):
     path = root / "MNIST" / "raw" / IMAGES
@@ -501,6 +504,7 @@ def read_only(root):
             path.chmod(0o755)
 
 
+@posix
 def test_read_only_folder_with_good_files_works(read_only, capfd):
     folder, lock_down = read_only
     with lock_down():
@@ -510,6 +514,8 @@ def test_read_only_folder_with_good_files_works(read_only, capfd):
     assert capfd.readouterr().err == ""
 
 
+@posix
+@posix
 def test_read_only_folder_without_them_says_what_is_needed(read_only, mirror):
     folder, lock_down = read_only
     (folder / "MNIST" / "raw" / IMAGES).unlink()
@@ -528,7 +534,7 @@ def test_a_file_in_place_of_the_data_folder(tmp_path, mirror):
 @pytest.fixture
 def shared(root):
     """A folder that everybody may write to, its files root's; and being another user while it is used."""
-    if os.geteuid():
+    if os.name != "posix" or os.geteuid():
         pytest.skip("needs to be root to be two users")
     import filelock  # noqa: F401 - that user may be unable to read the interpreter's library
 
@@ -594,6 +600,7 @@ def test_a_damaged_file_that_a_second_user_may_not_replace_is_named(shared):
     assert set(os.listdir(path.parent)) == {".lock", *NAMES}
 
 
+@posix
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
 def test_a_file_system_without_locks_and_modes_will_do(tmp_path, mirror, monkeypatch, number):
     def refuse(*_, **__):
@@ -628,6 +635,7 @@ def test_what_another_user_is_fetching_is_left_alone_until_it_is_old(shared):
         assert [path.exists() for path in others] == [left, left]
 
 
+@posix
 # too few inodes for all four: the disk fills up in the middle; with no mirror it would be pip that finds it full
 @pytest.mark.parametrize(("limit", "mirrors"), [("size=12k", 1), ("size=12k", 0), ("nr_inodes=7", 1)])
 def test_full_disk_says_what_is_needed_and_leaves_nothing(tmp_path, mirror, limit, mirrors):

@@ -53,7 +53,7 @@ class TinyLeNet(nn.Module):
 
 
 def exact_gauss_newton(network, images, labels, loss):
-    """diag(J^T H J) with all of J and H, averaged over the patterns."""
+    """diag(J^T H J) with all of J and H, averaged over the samples."""
     weights = {name: p.detach() for name, p in network.named_parameters()}
     total = {name: torch.zeros_like(p) for name, p in weights.items()}
     for image, label in zip(images, labels, strict=True):
@@ -177,7 +177,7 @@ def test_with_a_rise_the_first_steps_are_that_part_of_a_step_and_the_curvature_i
     assert resumed.param_groups[0]["steps"] == 60
 
 
-def test_a_batch_of_patterns_with_as_many_times_the_rate_is_the_sum_of_their_steps():
+def test_a_batch_of_samples_with_as_many_times_the_rate_is_the_sum_of_their_steps():
     images, labels = torch.rand(4, 1, 28, 28), torch.randint(10, (4,))
     built = LeNet1()
     before = [p.detach().clone() for p in built.parameters()]
