@@ -138,20 +138,20 @@ STUCK = """
 import sys
 from pathlib import Path
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import {module}
+import lenet_lightning.{module}
 from tests.faults import injected
 
 def stuck(*_, **__):
     print("stuck", flush=True)
     {how}
 
-{module}.{name} = stuck
+lenet_lightning.{module}.{name} = stuck
 sys.exit(main(sys.argv[1:]))
 """
 LIGHT = {
-    "predict": ("predict", "_framed", ("predict", "a.png")),
-    "export": ("export", "_difference", ("export", "--format", "pth")),
-    "describe": ("describe", "_table", ("describe",)),
+    "predict": ("inference.predict", "_framed", ("predict", "a.png")),
+    "export": ("inference.export", "_difference", ("export", "--format", "pth")),
+    "describe": ("historical.describe", "_table", ("describe",)),
 }
 
 
