@@ -16,8 +16,8 @@ LeNet-5 on MNIST in PyTorch Lightning.
 
 commands:
   fit        train, then test the best checkpoint once
-  validate   metrics of a checkpoint on the validation digits
-  test       metrics of a checkpoint on the 10,000 test digits
+  validate   metrics of a checkpoint on the validation samples
+  test       metrics of a checkpoint on the 10,000 test samples
   predict    the digit in each of your own pictures
   export     the trained network as .pth, .safetensors or ONNX
   demo       a page to draw digits on

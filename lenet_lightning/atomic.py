@@ -1,4 +1,4 @@
-"""A file is there whole, or it is what it was before."""
+"""Atomic writes: a file is replaced as a whole or not at all."""
 
 import errno
 import os
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# of the names of unfinished files: nobody else's begin so, and what a kill left behind can be removed safely
+# begins the names of unfinished files and of nothing else: what a killed process left can be removed safely
 PARTIAL = ".lenet_lightning-partial-"
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target`, with its suffix, to write to; on leaving, it is fsynced and takes `target`'s place.
+    """Yield a path beside `target`, with its suffix, to write to; on leaving, it is fsynced and replaces `target`.
 
     If the block raises, `target` is as it was and nothing is left beside it.
 
@@ -25,7 +25,7 @@ def replacing(target: Path) -> Iterator[Path]:
             yield partial
     except OSError as error:
         if error.errno and not isinstance(error, ConnectionError):
-            error.filename = str(target)  # a full disk names none, and nobody knows the partial file
+            error.filename = str(target)  # a full disk has none, and nobody knows the partial file
         raise
 
 
@@ -36,7 +36,7 @@ def _partial(target: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        # mkstemp gives 0600; the file should be readable like any other the user makes
+        # mkstemp makes it 0600; the file should be readable like any other the user makes
         umask = os.umask(0)
         os.umask(umask)
         with suppress(OSError):  # a file system without modes

@@ -1,4 +1,4 @@
-"""What is printed never ends a training, and never reaches the terminal as anything but text."""
+"""Standard streams that neither end a training when they fail nor print what an encoding lacks."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Lasting:
-    """A text stream that drops its text, rather than raise, from the first failure to write on.
+    """A text stream that drops its text, rather than raise, after the first failed write.
 
     Args:
         stream: where the text goes.
@@ -45,7 +45,7 @@ class Lasting:
 
 
 def discard(stream: Any) -> None:
-    """Send to nowhere what is still in the stream's buffer and whatever follows."""
+    """Redirect the stream to nowhere: what is still in its buffer and whatever follows."""
     with suppress(OSError):  # a stream without a descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -54,7 +54,7 @@ def discard(stream: Any) -> None:
 
 @contextmanager
 def robust(lasting: bool) -> Iterator[None]:
-    """Escape what an encoding lacks, open what is closed, let stderr (stdout too if `lasting`) outlive its reader."""
+    """Escape what an encoding lacks, open what is closed, keep stderr (if `lasting`, stdout) alive without a reader."""
     before = sys.stdout, sys.stderr
     for descriptor in range(3):
         _open(descriptor)
@@ -62,10 +62,10 @@ def robust(lasting: bool) -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # print would take a missing stderr for stdout
-    sys.stderr = Lasting(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
+    sys.stderr = Lasting(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115 - open as long as the process
     if lasting:
         notice = "stdout cannot be written, the training continues without it"
-        sys.stdout = Lasting(sys.stdout or open(os.devnull, "w"), notice)  # noqa: SIM115
+        sys.stdout = Lasting(sys.stdout or open(os.devnull, "w"), notice)  # noqa: SIM115 - as stderr
     try:
         yield
     finally:

@@ -6,10 +6,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeAlias
 
 # from the first signal to the end of the process, whatever does not answer: a server, a disk, another process
 GRACE_S = 8
@@ -23,6 +23,9 @@ NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 _FIRST = "LENET_LIGHTNING_FIRST_PROCESS"
 
 
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+
+
 class Launcher(Protocol):
     """What started the other processes of a training, e.g. Lightning's launchers."""
 
@@ -33,13 +36,15 @@ class Launcher(Protocol):
 class Stopped(SystemExit):
     """A signal asked the process to end: raised in the main thread."""
 
+    code: int
+
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
 
 
 _launchers: list[Launcher] = []
-_handlers: dict[int, signal.Handlers | object] = {}
+_handlers: dict[int, Handler] = {}
 
 
 @contextmanager
@@ -91,7 +96,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
-def _restore(before: dict[int, object], wakeup_before: int, wakeup: socket.socket) -> None:
+def _restore(before: dict[int, Handler], wakeup_before: int, wakeup: socket.socket) -> None:
     signal.set_wakeup_fd(wakeup_before)
     wakeup.close()  # which ends the thread
     for number in _handlers:

@@ -1,1 +1,1 @@
-"""Where digits come from."""
+"""The data: downloaded, verified, split, augmented."""

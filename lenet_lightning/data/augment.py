@@ -1,4 +1,4 @@
-"""Random distortion of a whole batch of digits at once, each digit by its own draw, on its device."""
+"""Random distortion of a whole batch at once, on its device; each sample has a draw of its own."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +14,13 @@ KNOTS = 4  # a side; few enough that the elastic field is smooth without a blur
 
 @dataclass(frozen=True)
 class Distortion:
-    """Affine and elastic distortion; all zero (the default) leaves the digits as they are.
+    """Affine and elastic distortion; all zero (the default) leaves images as they are.
 
     Affine as in LeCun et al. 1998, section III.C (shift, scale, squeeze, shear) with rotation; elastic in the spirit of
     Simard et al. 2003, but smooth by construction: random displacements on a 4x4 grid, raised bicubically.
 
     Args:
-        rotation: largest turn to either side, degrees.
+        rotation: largest angle to either side, degrees.
         scale: largest growth or shrinkage, as a fraction, drawn for width and height apart.
         shift: largest shift along each axis, pixels.
         shear: largest horizontal shear, pixels sideways for each pixel down.
@@ -34,27 +34,18 @@ class Distortion:
     elastic: NonNegativeFloat = 0.0
 
     def __bool__(self) -> bool:
-        """Return whether this changes a digit at all."""
+        """Return whether this changes images at all."""
         return any((self.rotation, self.scale, self.shift, self.shear, self.elastic))
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Return distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""
         n, device = len(images), images.device
-        strength = torch.tensor(
-            [
-                torch.pi / 180 * self.rotation,
-                self.scale,
-                self.scale,
-                self.shear,
-                2 / SIDE * self.shift,
-                2 / SIDE * self.shift,
-            ],
-            device=device,
-        )
-        draw = (torch.rand(n, 6, generator=generator, device=device) * 2 - 1) * strength
-        turn, width, height, shear, right, down = draw.unbind(1)
-        cos, sin, width, height = turn.cos(), turn.sin(), 1 + width, 1 + height
-        # grid_sample wants to know where in the input an output pixel comes from: two rows for x and y
+        turn, shift = torch.pi / 180 * self.rotation, 2 / SIDE * self.shift
+        most = torch.tensor([turn, self.scale, self.scale, self.shear, shift, shift], device=device)
+        draws = (torch.rand(n, 6, generator=generator, device=device) * 2 - 1) * most
+        angle, width, height, shear, right, down = draws.unbind(1)
+        cos, sin, width, height = angle.cos(), angle.sin(), 1 + width, 1 + height
+        # grid_sample takes the place in the input that an output pixel comes from: a row for x and one for y
         affine = torch.stack(
             [cos * width, (cos * shear - sin) * height, right, sin * width, (cos + shear * sin) * height, down], dim=1
         ).view(n, 2, 3)

@@ -1,5 +1,6 @@
-"""MNIST as a LightningDataModule: resident in memory, split, batched, normalised on the device."""
+"""MNIST as a LightningDataModule: kept in memory, split, batched, normalised on the device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,55 +16,55 @@ from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.errors import UsageError
 from lenet_lightning.networks.lenet5 import LeNet5
 
-TRAIN_SIZE = 60_000
-TEST_SIZE = 10_000
+TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
 EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still small in memory
 
-ValidationSize = restricted_number_type(
-    "ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring=f"from 0 to {TRAIN_SIZE - 1:,}"
-)
+ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
 
 
 class MNISTDataModule(LightningDataModule):
     """The 60,000 split into training and validation, and the 10,000 for the test.
 
     Batches are images (N, 1, 28, 28), float32, normalised, on the device of the module, and labels (N,), int64.
-    The order of the training digits and their distortion are functions of the seed, the epoch and the process.
+    The order of the training samples and their distortion are functions of the seed, the epoch and the process.
 
     Args:
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
-        batch_size: training digits in a step, in each process.
+        batch_size: training samples in a step, in each process.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
             the last epoch's checkpoint is the run's.
         split_seed: seed of that choice, which does not depend on the training seed.
-        distortion: how training digits are augmented; by default not at all.
-        mean: subtracted from pixels between 0 and 1.
-        std: the divisor of the difference.
+        distortion: how training samples are augmented; by default not at all.
+        mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
+        std: the divisor of the difference; unless given, as the mean.
+
+    >>> MNISTDataModule(batch_size=256, val_size=10_000).std
+    0.3081
     """
+
+    NAME = "MNIST"
+    FILES: Sequence[files.IdxFile] | None = None  # MNIST's; a subclass for another data set has its own four
 
     def __init__(
         self,
         root: str = "data",
         mirrors: tuple[str, ...] = MIRRORS,
         batch_size: PositiveInt = 64,
-        val_size: ValidationSize = 5_000,
+        val_size: ValidationSize = 5_000,  # type: ignore[valid-type]  # jsonargparse makes the type
         split_seed: NonNegativeInt = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
-        mean: float = LeNet5.MEAN,
-        std: PositiveFloat = LeNet5.STD,
+        mean: float | None = None,
+        std: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
+        self.root, self.mirrors, self.distortion = files.expand(root), mirrors, distortion
+        self.batch_size, self.val_size, self.split_seed = batch_size, val_size, split_seed
         # plain values, kept in the checkpoint: whoever uses its weights needs them
-        self.mean, self.std = float(mean), float(std)
+        self.mean = LeNet5.MEAN if mean is None else float(mean)
+        self.std = LeNet5.STD if std is None else float(std)
         self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
-        self.root = files.expand(root)
         self._complete = False
-        self.mirrors = mirrors
-        self.batch_size = batch_size
-        self.val_size = val_size
-        self.split_seed = split_seed
-        self.distortion = distortion
 
     def prepare_data(self) -> None:
         """Fetch and verify the four files.
@@ -72,7 +73,7 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing and every source failed, or the folder cannot be written to.
         """
         if not self._complete:  # Lightning asks before each fit and test; setup verifies what it reads
-            fetch(self.root, self.mirrors)
+            fetch(self.root, self.mirrors, self.NAME, self.FILES)
             self._complete = True
 
     def setup(self, stage: str) -> None:
@@ -82,54 +83,55 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing.
         """
         if stage == "test":
-            self.test = ResidentDigits.read(self.root, train=False)
+            self.test = ResidentDigits.read(self.root, False, self.NAME, self.FILES)
             return
-        digits = ResidentDigits.read(self.root, train=True)
+        samples = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
-        self.val = digits.subset(order[: self.val_size])
+        self.val = samples.subset(order[: self.val_size])
         if stage == "fit":
             self.seed = torch.initial_seed()
-            self.train = self.originals = digits.subset(order[self.val_size :])
-            self._distorted_epoch = None
+            self.train = self.originals = samples.subset(order[self.val_size :])
+            self._distorted_epoch: int | None = None
 
-    def train_dataloader(self) -> DataLoader:
-        """Return batches of this process's share of the training digits, in an order of this epoch's own.
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return batches of this process's share of the training samples, in this epoch's order.
 
         Raises:
-            UsageError: the last batch would hold fewer digits than there are processes.
+            UsageError: the last batch would hold fewer samples than there are processes.
         """
-        processes, _ = self._share
+        processes = self._position[0]
         if 0 < len(self.train) % (self.batch_size * processes) < processes:
             raise UsageError(
-                f"data.val_size must leave each of {processes} processes a digit of the last batch, "
+                f"data.val_size must leave each of {processes} processes a sample of the last batch, "
                 f"got {self.val_size}; {self.val_size + len(self.train) % processes} does"
             )
         return self._loader(self.train, self.batch_size, self.seed)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """Return batches of this process's share of the validation digits; without such digits, no loader."""
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Return batches of this process's share of the validation samples; no loader without such samples."""
         return self._loader(self.val, EVAL_BATCH_SIZE) if self.val_size else []
 
-    def predict_dataloader(self) -> DataLoader | list[DataLoader]:
+    def predict_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Return the batches of the validation samples: the test samples are for the one test at the end."""
         return self.val_dataloader()
 
-    def test_dataloader(self) -> DataLoader:
-        """Return batches of this process's share of the 10,000 test digits: of n, the r-th has every n-th from r."""
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return batches of this process's share of the 10,000 test samples: of n, the r-th has every n-th from r."""
         return self._loader(self.test, EVAL_BATCH_SIZE)
 
     @property
-    def _share(self) -> tuple[int, int]:
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+    def _position(self) -> tuple[int, int, int]:
+        here = self.trainer  # processes, the number of this one, epoch
+        return (here.world_size, here.global_rank, here.current_epoch) if here else (1, 0, 0)
 
-    def _loader(self, digits: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader:
-        sampler = EpochSampler(len(digits), *self._share, seed)
+    def _loader(self, samples: ResidentDigits, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
+        sampler = EpochSampler(len(samples), *self._position[:2], seed)
         # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
         draws = torch.Generator()
-        return DataLoader(digits, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
+        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Return a batch that is on the CPU already as it is: looking through it costs time in each step."""
+        """Move a batch to the device; on the CPU it is there already, and to look through it would cost time."""
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
@@ -138,18 +140,17 @@ class MNISTDataModule(LightningDataModule):
             return batch  # the example input, which the model summary passes here
         images, labels = batch
         images = images.float().div_(255)
-        if self.trainer.training:
+        if self.trainer and self.trainer.training:
             images = self.augment(images)
         return images.sub_(self.mean).div_(self.std), labels
 
     def augment(self, images: Tensor) -> Tensor:
-        """Return training images (N, 1, 28, 28), from 0 to 1, distorted, each time anew."""
-        return self.distortion(images, self._distortion_generator(images.device)) if self.distortion else images
-
-    def _distortion_generator(self, device: torch.device) -> torch.Generator:
-        epoch = self.trainer.current_epoch
+        """Return training images (N, 1, 28, 28), in [0, 1], distorted anew at each call."""
+        if not self.distortion:
+            return images
+        _, rank, epoch = self._position
         if self._distorted_epoch != epoch:
             self._distorted_epoch = epoch
-            seed = derive_seed(self.seed, DISTORTION, epoch, self.trainer.global_rank)
-            self._generator = torch.Generator(device).manual_seed(seed)
-        return self._generator
+            seed = derive_seed(self.seed, DISTORTION, epoch, rank)
+            self._generator = torch.Generator(images.device).manual_seed(seed)
+        return self.distortion(images, self._generator)

@@ -1,7 +1,8 @@
-"""Digits that stay in memory, and the order in which they are seen."""
+"""Samples that stay in memory, and the order in which they are seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lenet_lightning.data import files
-from lenet_lightning.errors import RunError, printable
+from lenet_lightning.data.files import IdxFile
 
 Batch = tuple[Tensor, Tensor]
 
@@ -22,75 +23,51 @@ def derive_seed(seed: int, *numbers: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)[0])
 
 
-class ResidentDigits(Dataset):
-    """Digits that stay in memory as bytes and are returned as finished batches.
-
-    Args:
-        images: (N, 1, 28, 28), uint8.
-        labels: (N,), int64.
-    """
+class ResidentDigits(Dataset[Batch]):
+    """Images (N, 1, 28, 28), uint8, and labels (N,), int64, that stay in memory and are returned as whole batches."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
-        self.labels = labels
+        self.images, self.labels = images, labels
 
     @classmethod
-    def read(cls, root: Path, train: bool) -> "ResidentDigits":
-        """Return the 60,000 or the 10,000 digits below `root`.
+    def read(cls, root: Path, train: bool, name: str = "MNIST", four: Sequence[IdxFile] | None = None) -> Self:
+        """Return the training or the test samples in `root`/`name`/raw; MNIST's unless other files are given.
 
         Raises:
             RunError: a file is missing, damaged or cannot be read.
         """
-        images, labels = (_read_idx(root, file) for file in (files.FILES[:2] if train else files.FILES[2:]))
-        return cls(images.unsqueeze(1), labels.long())
+        pair = (four or files.FILES)[slice(2) if train else slice(2, 4)]
+        images, labels = (files.read_idx(root / name / "raw" / file.name, file) for file in pair)
+        return cls(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
 
     def subset(self, indices: Tensor) -> "ResidentDigits":
-        """Return copies of the digits at `indices`."""
+        """Return copies of the samples at `indices`."""
         return ResidentDigits(self.images[indices], self.labels[indices])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Gather a batch at once: torch's DataLoader calls this in place of one __getitem__ for each digit."""
+        """Gather a batch at once: torch's DataLoader calls this in place of one __getitem__ for each sample."""
         at = torch.tensor(indices)
         return self.images.index_select(0, at), self.labels.index_select(0, at)
 
 
-class EpochSampler(DistributedSampler):
-    """Indices of this process's share: in order or, with a seed, in an order that is a function of (seed, epoch).
+class EpochSampler(DistributedSampler[int]):
+    """The share of process `rank`, from 0, in the indices below `size`: every `processes`-th, none of them twice.
 
-    Of n processes the r-th has every n-th from r, and none is repeated. Lightning calls `set_epoch`; it is by type a
-    DistributedSampler because Lightning would share any other sampler out once more.
-
-    Args:
-        size: how many indices all processes have together.
-        processes: how many processes there are.
-        rank: the number of this one, from 0.
-        seed: of the orders; None for 0, 1, 2, ... in each epoch.
+    They are in order or, with a seed, in an order that is a function of (seed, epoch); Lightning calls `set_epoch`. By
+    type it is a DistributedSampler because Lightning would share any other sampler out once more.
     """
 
     def __init__(self, size: int, processes: int = 1, rank: int = 0, seed: int | None = None) -> None:
-        self.size, self.processes, self.rank, self.seed = size, processes, rank, seed
-        self.epoch = 0
+        self.size, self.share, self.order_seed, self.epoch = size, slice(rank, size, processes), seed, 0
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.arange(self.size)
-        if self.seed is not None:
-            generator = Generator().manual_seed(derive_seed(self.seed, ORDER, self.epoch))
-            order = torch.randperm(self.size, generator=generator)
-        return iter(order[self.rank :: self.processes].tolist())
+        if self.order_seed is None:
+            return iter(range(self.size)[self.share])
+        generator = Generator().manual_seed(derive_seed(self.order_seed, ORDER, self.epoch))
+        return iter(torch.randperm(self.size, generator=generator)[self.share].tolist())
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.size, self.processes))
-
-
-def _read_idx(root: Path, file: files.MnistFile) -> Tensor:
-    path = root / "MNIST" / "raw" / file.name
-    try:
-        content = files.read(path, file)
-    except ValueError as error:
-        raise RunError(f"{printable(path)}: {error}; run `fit` to fetch it again") from error
-    # IDX: in the fourth byte the number of dimensions, then each as a big-endian word, then the values
-    begin = 4 + 4 * int(content[3])
-    return torch.from_numpy(content[begin:].reshape(tuple(content[4:begin].view(np.dtype(">u4")))))
+        return len(range(self.size)[self.share])

@@ -1,22 +1,23 @@
-"""The four MNIST files: names, sizes and SHA-256 sums; a file's bytes are returned only if their sum is the one here.
+"""The four MNIST files: names, sizes, SHA-256 sums and format; their bytes are used only if the sum is right.
 
 No option or variable skips that.
 """
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lenet_lightning.errors import UsageError, one_line, printable
+from lenet_lightning.errors import RunError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class MnistFile(NamedTuple):
-    """One of the four files: its name, its size in bytes and the SHA-256 sum of its content."""
+class IdxFile(NamedTuple):
+    """A file in IDX format: its name, its size in bytes and the SHA-256 sum of its content."""
 
     name: str
     size: int
@@ -25,22 +26,22 @@ class MnistFile(NamedTuple):
 
 # training before test, images before labels: the order in which the wheel has them
 FILES = (
-    MnistFile(
+    IdxFile(
         "train-images-idx3-ubyte",
         16 + 60_000 * 784,
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
-    MnistFile(
+    IdxFile(
         "train-labels-idx1-ubyte",
         8 + 60_000,
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
-    MnistFile(
+    IdxFile(
         "t10k-images-idx3-ubyte",
         16 + 10_000 * 784,
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
-    MnistFile(
+    IdxFile(
         "t10k-labels-idx1-ubyte",
         8 + 10_000,
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
@@ -60,11 +61,11 @@ def expand(root: str | Path) -> Path:
     return Path(path).absolute()
 
 
-def read(path: Path, file: MnistFile) -> "np.ndarray":
+def read(path: Path, file: IdxFile) -> "np.ndarray":
     """Return the bytes of one of the four files, uint8: those that were verified, read once.
 
     Raises:
-        ValueError: the content is not MNIST's, or cannot be read; says which.
+        ValueError: the content is another, or cannot be read; the message has the reason.
     """
     import numpy as np
 
@@ -80,25 +81,40 @@ def read(path: Path, file: MnistFile) -> "np.ndarray":
         raise ValueError("missing") from None
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror}{owned(path, error)})") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
+    if hashlib.sha256(content.data).hexdigest() != file.sha256:
         raise ValueError("wrong SHA-256 sum")
     return content
+
+
+def read_idx(path: Path, file: IdxFile) -> "np.ndarray":
+    """Return what one of the four files holds: images (N, 28, 28) or labels (N,), uint8.
+
+    Raises:
+        RunError: the file is missing, damaged or cannot be read.
+    """
+    try:
+        content = read(path, file)
+    except ValueError as error:
+        raise RunError(f"{printable(path)}: {error}; run `fit` to fetch it again") from error
+    # IDX: in the fourth byte the number of dimensions, then each as a big-endian word, then the values
+    begin = 4 + 4 * int(content[3])
+    return content[begin:].reshape(tuple(content[4:begin].view(">u4")))
 
 
 def training_images(root: Path) -> "np.ndarray | None":
     """Return the 60,000 training images (60,000, 28, 28), uint8, or None unless they are below `root`, verified."""
     try:
-        return read(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])[16:].reshape(-1, 28, 28)
-    except ValueError:
+        return read_idx(expand(root) / "MNIST" / "raw" / FILES[0].name, FILES[0])
+    except RunError:
         return None
 
 
-def faults(raw: Path) -> dict[MnistFile, str]:
-    """Return what is wrong with those of the four files in `raw` that are not MNIST's."""
-    return {file: reason for file in FILES if (reason := fault(raw / file.name, file))}
+def faults(raw: Path, expected: Iterable[IdxFile]) -> dict[IdxFile, str]:
+    """Return what is wrong with those files in `raw` that are not the expected ones."""
+    return {file: reason for file in expected if (reason := fault(raw / file.name, file))}
 
 
-def fault(path: Path, file: MnistFile) -> str:
+def fault(path: Path, file: IdxFile) -> str:
     """Return what is wrong with the file at `path`; nothing if it is `file`."""
     try:
         read(path, file)
@@ -112,7 +128,7 @@ def owned(path: Path, error: OSError) -> str:
     if not isinstance(error, PermissionError):
         return ""
     try:
-        owner = path.stat().st_uid
+        owner: int | str = path.stat().st_uid
         if owner == user():
             return ""
         with suppress(KeyError):

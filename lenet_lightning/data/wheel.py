@@ -7,8 +7,9 @@ import struct
 import subprocess
 import sys
 import zipfile
+from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def contents(scratch: Path) -> list[bytes]:
     return [struct.pack(f">{1 + a.ndim}I", 0x800 | a.ndim, *a.shape) + a.tobytes() for a in arrays]
 
 
-def _arrays(stream: BinaryIO) -> "list[np.ndarray]":
+def _arrays(stream: BufferedIOBase) -> "list[np.ndarray]":
     """Training images and labels, test images and labels, of a pickle of three parts (50,000, 10,000, 10,000)."""
     import numpy as np
 
@@ -78,7 +79,7 @@ class _ArraysOnly(pickle.Unpickler):
         import numpy as np
 
         reconstruct = np.empty(0).__reduce__()[0]
-        known = {"numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray}
+        known: dict[str, Any] = {"numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray}
         known |= {f"numpy.{core}.multiarray._reconstruct": reconstruct for core in ("core", "_core")}
         if f"{module}.{name}" not in known:
             raise pickle.UnpicklingError(f"the pickle names {module}.{name}; only numpy arrays are read")

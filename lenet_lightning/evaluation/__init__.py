@@ -1,1 +1,1 @@
-"""What test logits say: metrics and pictures of them, as pure functions."""
+"""Metrics and pictures of test logits, as pure functions."""

@@ -1,4 +1,4 @@
-"""A run in pictures: how it trained, what it gets wrong, what it looks at."""
+"""The pictures of a run: its curves, its errors, and what its network computes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from torchvision.utils import make_grid
 
 from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
 
-# Okabe and Ito's palette: told apart by all who see colours differently
+# Okabe and Ito's palette, which people with any colour vision can distinguish
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-INK = "Greys"  # digits as ink on paper
+INK = "Greys"  # dark ink on white paper
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PlotData:
     """What the pictures are drawn from.
 
     Args:
         rows: of metrics.csv.
         network: the trained one, on the CPU.
-        images: (N, 1, 28, 28), uint8, the test digits.
+        images: (N, 1, 28, 28), uint8, the test samples.
         normalised: (1, 1, 28, 28), the first of them as the network takes it.
         labels: (N,).
         logits: (N, 10).
-        originals: (M, 1, 28, 28), in [0, 1], training digits.
+        originals: (M, 1, 28, 28), in [0, 1], training samples.
         distorted: of these, in the same shape: each a distortion of all.
     """
 
@@ -44,8 +44,8 @@ class Evidence:
     distorted: list[Tensor]
 
 
-def draw(evidence: Evidence, folder: Path) -> list[Path]:
-    """Write the pictures as PNG files into `folder`, made if missing, and give their paths.
+def draw(data: PlotData, folder: Path) -> list[Path]:
+    """Write the pictures as PNG files into `folder`, made if missing; return their paths.
 
     Without rows of metrics.csv there are no curves, without convolutions no filters, without `feature_maps` no maps.
 
@@ -54,12 +54,12 @@ def draw(evidence: Evidence, folder: Path) -> list[Path]:
     """
     folder.mkdir(exist_ok=True)
     drawn = {
-        curves: bool(evidence.rows),
+        curves: bool(data.rows),
         confusion_matrix: True,
         predictions: True,
         worst_errors: True,
-        filters: any(isinstance(layer, nn.Conv2d) for layer in evidence.network.modules()),
-        feature_maps: hasattr(evidence.network, "feature_maps"),
+        filters: any(isinstance(layer, nn.Conv2d) for layer in data.network.modules()),
+        feature_maps: hasattr(data.network, "feature_maps"),
         samples: True,
         rejection: True,
         calibration: True,
@@ -67,20 +67,20 @@ def draw(evidence: Evidence, folder: Path) -> list[Path]:
     paths = []
     for picture in (picture for picture, has_material in drawn.items() if has_material):
         paths.append(folder / f"{picture.__name__}.png")
-        picture(evidence).savefig(paths[-1], dpi=110)
+        picture(data).savefig(paths[-1], dpi=110)
     return paths
 
 
-def curves(evidence: Evidence) -> Figure:
+def curves(data: PlotData) -> Figure:
     """Loss and accuracy over the epochs, best epoch marked; logarithmic, or the end would be a flat line.
 
     Where nothing was validated there is the training alone, and no best epoch.
     """
     figure = Figure((11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, subplot_kw={"yscale": "log", "autoscaley_on": False})
-    validated = [row for row in evidence.rows if row.get("val/acc")]
+    validated = [row for row in data.rows if row.get("val/acc")]
     for stage, colour, name in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
-        rows = [row for row in evidence.rows if row.get(f"{stage}/acc")]
+        rows = [row for row in data.rows if row.get(f"{stage}/acc")]
         if not rows:
             continue
         epochs = [int(row["epoch"]) for row in rows]
@@ -108,62 +108,62 @@ def curves(evidence: Evidence) -> Figure:
     return figure
 
 
-def confusion_matrix(evidence: Evidence) -> Figure:
-    """Counts of what was read as what; only the errors are shaded."""
+def confusion_matrix(data: PlotData) -> Figure:
+    """Counts of each label and prediction; only the errors are shaded."""
     counts = torch.zeros(10, 10, dtype=torch.long)
-    counts.index_put_((evidence.labels, evidence.logits.argmax(1)), torch.tensor(1), accumulate=True)
+    counts.index_put_((data.labels, data.logits.argmax(1)), torch.tensor(1), accumulate=True)
     errors = counts.clone().fill_diagonal_(0)
     figure = Figure((7.2, 6.6), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(errors.numpy(), cmap="Oranges", vmin=0, vmax=max(int(errors.max()), 1))
     for true in range(10):
-        for read in range(10):
-            count = int(counts[true, read])
+        for predicted in range(10):
+            count = int(counts[true, predicted])
             if count:
-                on_dark = true != read and count > 0.6 * int(errors.max())
-                colour = GREY if true == read else "white" if on_dark else "black"
-                axes.text(read, true, f"{count:,}", ha="center", va="center", color=colour)
+                on_dark = true != predicted and count > 0.6 * int(errors.max())
+                colour = GREY if true == predicted else "white" if on_dark else "black"
+                axes.text(predicted, true, f"{count:,}", ha="center", va="center", color=colour)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
-    axes.set_xlabel("read as")
-    axes.set_ylabel("is")
+    axes.set_xlabel("predicted digit")
+    axes.set_ylabel("true digit")
     right = int(counts.diagonal().sum())
-    axes.set_title(f"{right:,} of {len(evidence.labels):,} right, {int(errors.sum()):,} wrong")
+    axes.set_title(f"{right:,} of {len(data.labels):,} right, {int(errors.sum()):,} wrong")
     figure.colorbar(shown, ax=axes, label="errors", shrink=0.8, ticks=MaxNLocator(integer=True))
     return figure
 
 
-def predictions(evidence: Evidence) -> Figure:
-    """The first ten test digits and what they are read as."""
-    return _digits(evidence, torch.arange(10), "The first ten test digits", columns=5)
+def predictions(data: PlotData) -> Figure:
+    """The first ten test samples and their predictions."""
+    return _digits(data, torch.arange(10), "The first ten test samples", columns=5)
 
 
-def worst_errors(evidence: Evidence) -> Figure:
-    """The mistakes of which the network was surest."""
-    errors = int((evidence.logits.argmax(1) != evidence.labels).sum())
-    title = f"The surest of {errors:,} errors: true digit, prediction, probability"
-    return _digits(evidence, surest_errors(evidence.logits, evidence.labels, 24), title, columns=8)
+def worst_errors(data: PlotData) -> Figure:
+    """The errors of the highest probability."""
+    errors = int((data.logits.argmax(1) != data.labels).sum())
+    title = f"The most probable of {errors:,} errors: true digit, prediction, probability"
+    return _digits(data, surest_errors(data.logits, data.labels, 24), title, columns=8)
 
 
-def _digits(evidence: Evidence, indices: Tensor, title: str, columns: int) -> Figure:
+def _digits(data: PlotData, indices: Tensor, title: str, columns: int) -> Figure:
     rows = max(-(-len(indices) // columns), 1)
     figure = Figure((1.5 * columns, 1.85 * rows + 0.6), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(rows, columns, squeeze=False)
     _blank(grid.flat)
     for axes, index in zip(grid.flat, indices.tolist(), strict=False):
-        probability, read = evidence.logits[index].softmax(0).max(0)
-        true = int(evidence.labels[index])
-        axes.imshow(evidence.images[index, 0].numpy(), cmap=INK)
-        right = true == int(read)
-        text = f"{true}, read as {int(read)}\n{100 * probability:.1f} %"
+        probability, predicted = data.logits[index].softmax(0).max(0)
+        true = int(data.labels[index])
+        axes.imshow(data.images[index, 0].numpy(), cmap=INK)
+        right = true == int(predicted)
+        text = f"{true}, predicted {int(predicted)}\n{100 * probability:.1f} %"
         axes.set_title(text, color="black" if right else ORANGE, fontsize=9)
     return figure
 
 
-def filters(evidence: Evidence) -> Figure:
+def filters(data: PlotData) -> Figure:
     """The 5x5 filters of C1, on one scale."""
-    c1 = next(layer for layer in evidence.network.modules() if isinstance(layer, nn.Conv2d))
+    c1 = next(layer for layer in data.network.modules() if isinstance(layer, nn.Conv2d))
     weights = c1.weight.detach()[:, 0]
     largest = weights.abs().max().item()
     figure = Figure((11, 2.6), layout="constrained")
@@ -176,17 +176,18 @@ def filters(evidence: Evidence) -> Figure:
     return figure
 
 
-def feature_maps(evidence: Evidence) -> Figure:
-    """The first test digit on its way through the layers of maps."""
+def feature_maps(data: PlotData) -> Figure:
+    """The first test sample on its way through the layers of maps."""
     with torch.no_grad():
-        layers = evidence.network.feature_maps(evidence.normalised)
+        maps_of: Any = data.network.feature_maps
+        layers = maps_of(data.normalised)
     figure = Figure((12, 4.6), layout="constrained")
-    figure.suptitle(f"A {int(evidence.labels[0])} through the network (the lighter, the stronger)")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 7])
+    figure.suptitle(f"A {int(data.labels[0])} through the network (the lighter, the stronger)")
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 7])
     axes = left.subplots()
     axes.set_axis_off()
     axes.set_title("input", fontsize=9)
-    axes.imshow(evidence.images[0, 0].numpy(), cmap="gray")
+    axes.imshow(data.images[0, 0].numpy(), cmap="gray")
     rows = right.subplots(4, 1)
     for axes, (name, maps) in zip(rows, layers.items(), strict=True):
         axes.set_axis_off()
@@ -196,14 +197,14 @@ def feature_maps(evidence: Evidence) -> Figure:
     return figure
 
 
-def samples(evidence: Evidence) -> Figure:
-    """Training digits, and the same as distorted."""
-    rows = [evidence.originals, *evidence.distorted]
-    columns = len(evidence.originals)
+def samples(data: PlotData) -> Figure:
+    """Training samples, unchanged and distorted."""
+    rows = [data.originals, *data.distorted]
+    columns = len(data.originals)
     figure = Figure((columns, len(rows) + 0.5), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
-    axes.set_title("Training digits: as they are (top), and as the network sees them")
+    axes.set_title("Training samples: unchanged (top), and distorted as the network gets them")
     axes.imshow(_tiles(torch.cat(rows), columns, gap=2), cmap=INK, vmin=0, vmax=1)
     return figure
 
@@ -213,9 +214,9 @@ def _tiles(images: Tensor, columns: int, gap: int) -> Any:
     return make_grid(images, nrow=columns, padding=gap, pad_value=float("nan"))[0].numpy()
 
 
-def rejection(evidence: Evidence) -> Figure:
-    """How much has to be rejected for how few errors on the rest."""
-    rejected, error = rejection_curve(evidence.logits, evidence.labels)
+def rejection(data: PlotData) -> Figure:
+    """The error on the rest against the fraction that is rejected."""
+    rejected, error = rejection_curve(data.logits, data.labels)
     figure = Figure((7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.plot((100 * rejected).numpy(), (100 * error).numpy(), color=BLUE)
@@ -235,10 +236,10 @@ def rejection(evidence: Evidence) -> Figure:
     return figure
 
 
-def calibration(evidence: Evidence) -> Figure:
-    """Whether a probability of p is right p of the time."""
-    probability, read = evidence.logits.softmax(1).max(1)
-    right = (read == evidence.labels).double()
+def calibration(data: PlotData) -> Figure:
+    """Accuracy against probability: equal where the network is calibrated."""
+    probability, predicted = data.logits.softmax(1).max(1)
+    right = (predicted == data.labels).double()
     bins = (probability * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     counts = torch.bincount(bins, minlength=CALIBRATION_BINS)
     centres = (torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
@@ -249,12 +250,12 @@ def calibration(evidence: Evidence) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color=GREY, label="calibrated")
     upper.plot(centres[filled].numpy(), accuracy.numpy(), "o-", color=BLUE, label="this network")
     upper.set_ylabel("fraction right")
-    upper.set_title("Calibration on the test digits")
+    upper.set_title("Calibration on the test samples")
     upper.legend()
     lower.bar(centres.numpy(), counts.numpy(), width=0.9 / CALIBRATION_BINS, color=BLUE)
     lower.set_yscale("log")
-    lower.set_ylabel("digits")
-    lower.set_xlabel("probability of the best answer")
+    lower.set_ylabel("samples")
+    lower.set_xlabel("probability of the prediction")
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     return figure

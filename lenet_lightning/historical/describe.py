@@ -1,4 +1,4 @@
-"""The networks in figures: layers, shapes, parameters, connections, multiply-accumulates."""
+"""The sizes of the networks: layers, shapes, parameters, connections, multiply-accumulates."""
 
 import sys
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Layer:
 
     Attributes:
         name: the network's attribute.
-        shape: of what it gives for one image.
+        shape: of its output for one image.
         parameters: the trainable ones.
         connections: inputs of all its units, biases among them, as the paper counts.
         multiplications: by weights, for one image, each with its addition.
@@ -47,7 +47,7 @@ class Layer:
 
 
 def layers(network: nn.Module) -> list[Layer]:
-    """Give the layers of a network in the order in which an image passes them, counted from what it really does."""
+    """Return the layers of a network in the order in which an image passes them, counted in a forward pass."""
     passed: list[Layer] = []
 
     def count(name: str, layer: nn.Module, units: Tensor) -> None:
@@ -76,7 +76,7 @@ def layers(network: nn.Module) -> list[Layer]:
 
 
 def main(args: list[str]) -> int:
-    """Print the layers of a network: shapes, parameters, connections, multiply-accumulates, beside published figures.
+    """Print the layers of a network: shapes, parameters, connections, multiply-accumulates, beside published counts.
 
     Raises:
         UsageError: there is no such network.
@@ -88,23 +88,23 @@ def main(args: list[str]) -> int:
     for name in [wanted] if wanted else NETWORKS:
         console.print(_table(name))
     console.print("Connections count biases; a multiply-accumulate is one multiplication by a weight, for one image.")
-    console.print("The authors do not say how they count operations; their figures are rounded.")
+    console.print("The authors do not say how they count operations; their numbers are rounded.")
     return 0
 
 
 def _table(name: str) -> Table:
     passed = layers(NETWORKS[name]())
     table = Table(title=f"{TITLES[name]} ({name})", title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    for column in ("layer", "gives", "parameters", "connections", "multiply-accumulates"):
+    for column in ("layer", "output", "parameters", "connections", "multiply-accumulates"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     for each in passed:
         # maps as the paper writes them
         shape = f"{each.shape[0]}@{each.shape[1]}x{each.shape[2]}" if len(each.shape) == 3 else f"{each.shape[0]}"
-        figures = (each.parameters, each.connections, each.multiplications)
-        table.add_row(each.name, shape, *(f"{figure:,}" for figure in figures))
+        counts = (each.parameters, each.connections, each.multiplications)
+        table.add_row(each.name, shape, *(f"{count:,}" for count in counts))
     table.add_section()
     totals = (sum(getattr(each, name) for each in passed) for name in ("parameters", "connections", "multiplications"))
     table.add_row("all", "", *(f"{total:,}" for total in totals), style="bold")
     where, *published = PUBLISHED[name]
-    table.add_row(where, "", *("" if figure is None else f"{figure:,}" for figure in published))
+    table.add_row(where, "", *("" if count is None else f"{count:,}" for count in published))
     return table

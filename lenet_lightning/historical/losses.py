@@ -1,4 +1,4 @@
-"""What a training makes small, by the names that `model.loss` takes."""
+"""Loss functions, by the names that `model.loss` takes."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# how far from its code a digit may lie before the "rubbish" class claims it; the paper gives no value
+# the distance from its code beyond which the "rubbish" class is nearer; the paper has no value
 RUBBISH_DISTANCE = 3.0
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Give the mean cross-entropy of logits (N, 10) with labels (N,), in nats."""
+    """Return the mean cross-entropy of logits (N, 10) with labels (N,), in nats."""
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 def rbf_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the mean squared distance from the code of the right class (LeCun et al. 1998, equation 8).
+    """Return the mean squared distance from the code of the right class (LeCun et al. 1998, equation 8).
 
     Logits (N, 10) are minus the distances; labels (N,). For LeNet-1 it is the squared error against targets of 1 and
     -1, summed over the ten units.
@@ -25,7 +25,7 @@ def rbf_mse(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def rbf_map(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give the paper's maximum a posteriori criterion (equation 9), a mean over N patterns.
+    """Return the paper's maximum a posteriori criterion (LeCun et al. 1998, equation 9), a mean over N samples.
 
     It is cross-entropy with an eleventh class, "rubbish", whose distance is always the same.
     """

@@ -25,8 +25,8 @@ class SDLM(Optimizer):
     """Stochastic diagonal Levenberg-Marquardt (LeCun et al. 1998, appendix C).
 
     Each weight k moves by its gradient times lr / (mu + h_k), h_k its curvature; `estimate` has to be called before the
-    first step and, in the paper, before each pass. The paper takes one pattern at a time. With B patterns in a step
-    the gradient is their mean: B steps from the same weights are one step with B times the lr.
+    first step and, in the paper, before each pass. The paper takes one sample ("pattern") at a time. With B samples in
+    a step the gradient is their mean: B steps from the same weights are one step with B times the lr.
 
     Args:
         params: the weights.
@@ -34,7 +34,7 @@ class SDLM(Optimizer):
         mu: what keeps the rate finite where the curvature is small.
         rise: steps in which the rate rises evenly to lr / (mu + h_k), the curvature being estimated ten times. The
             paper has none. Weights of +-2.4 / fan-in have next to no curvature yet: full rates may saturate units.
-        patterns: how many of a batch are taken at a time, a step for each so many.
+        patterns: how many samples of a batch are taken in a step.
 
     Raises:
         ValueError: lr or rise is negative, mu is not above 0 or patterns is not 1 or more.
@@ -51,7 +51,7 @@ class SDLM(Optimizer):
             raise ValueError(f"rise must be 0 or more, got {rise}")
         if not patterns >= 1:
             raise ValueError(f"patterns must be 1 or more, got {patterns}")
-        # plain, for a checkpoint to be read safely: the command line gives numbers of classes of its own
+        # plain, for a checkpoint to be read safely: the command line has number types of its own
         super().__init__(params, {"lr": lr, "mu": mu, "rise": int(rise), "patterns": int(patterns), "steps": 0})
 
     @property
@@ -62,13 +62,13 @@ class SDLM(Optimizer):
 
     @torch.no_grad()
     def estimate(self, curvatures: Iterable[Tensor]) -> None:
-        """Take new curvatures, one tensor for each weight tensor, in their order."""
+        """Replace the curvatures, one tensor for each weight tensor, in their order."""
         (group,) = self.param_groups
         for parameter, found in zip(group["params"], curvatures, strict=True):
             self.state[parameter]["damped_curvature"] = found + group["mu"]
 
     def advance(self) -> float:
-        """Count a step, and give its rate."""
+        """Count a step, and return its rate."""
         (group,) = self.param_groups
         group["steps"] += 1
         return group["lr"] * (min(1.0, group["steps"] / group["rise"]) if group["rise"] else 1.0)
@@ -84,24 +84,24 @@ class SDLM(Optimizer):
         if weights:  # none where the closure has taken all steps itself, one by one
             gradients = [parameter.grad for parameter in weights]
             damped = [self.state[parameter]["damped_curvature"] for parameter in weights]
-            # one call for all: twelve would take longer than a pattern's forward pass
+            # one call for all: twelve would take longer than a sample's forward pass
             torch._foreach_addcdiv_(weights, gradients, damped, value=-self.advance())
         return loss
 
 
 def curvature(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> list[Tensor]:
-    """Give the diagonal Gauss-Newton second derivatives of the loss, one tensor for each weight tensor of `network`.
+    """Return the diagonal Gauss-Newton second derivatives of the loss, one tensor for each weight tensor of `network`.
 
     Second derivatives of the loss by the units it is computed from (F6 for RBF outputs, else the output units) are
     exact. From there they are propagated back through squared weights and squared slopes; those of a shared weight are
     summed over its connections (LeCun et al. 1998, appendix C, equations 34 to 38). All are 0 or more for the losses
-    used here, and means over the patterns.
+    used here, and means over the samples.
 
     Args:
         network: a LeNet5_1998 or LeNet1: a chain of its layers.
         images: (N, 1, 28, 28), normalised.
         labels: (N,).
-        loss: a mean over patterns of (logits, labels).
+        loss: a mean over samples of (logits, labels).
 
     Raises:
         TypeError: the network has a layer for which this has no rule.
@@ -131,6 +131,6 @@ def curvature(network: nn.Module, images: Tensor, labels: Tensor, loss: Loss) ->
             weights = dict(layer.named_parameters())
             # sums of products back through squares: the layer's own backward pass, of squared weights and inputs
             squares = {name: weight.detach().square() for name, weight in weights.items()}
-            of_weights, back = vjp(lambda w, x: functional_call(layer, w, x), squares, x.square())[1](back)  # noqa: B023
+            of_weights, back = vjp(lambda w, x: functional_call(layer, w, x), squares, x.square())[1](back)  # noqa: B023 - called at once
             found |= {weight: of_weights[name] for name, weight in weights.items()}
     return [found[weight] for weight in network.parameters()]

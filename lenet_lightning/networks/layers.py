@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 AMPLITUDE, SLOPE = 1.7159, 2 / 3
 
-# of the pixels in [0, 1]: paper becomes -0.1 and ink 1.175, which gives a mean near 0 and a variance near 1 (LeCun et
-# al. 1998, section II.B)
+# of the pixels in [0, 1]: paper becomes -0.1 and ink 1.175, so that the mean is near 0 and the variance near 1 (LeCun
+# et al. 1998, section II.B)
 PAPER_MEAN, PAPER_STD = 20 / 255, 200 / 255
 BACKGROUND = -0.1
 
@@ -17,17 +17,19 @@ BACKGROUND = -0.1
 class Squash(nn.Module):
     """The squashing function of all units: 1.7159 tanh(2 a / 3).
 
-    Any shape to the same shape. It gives +-1 at +-1, where its curvature is largest, so that targets of +-1 do not
+    Any shape to the same shape. It is +-1 at +-1, where its curvature is largest, so that targets of +-1 do not
     drive units into saturation (LeCun et al. 1998, appendix A).
     """
 
     def forward(self, sums: Tensor) -> Tensor:
-        """Give the outputs of units with these weighted sums."""
+        """Return the outputs of units with these weighted sums."""
         return AMPLITUDE * torch.tanh(SLOPE * sums)
 
 
 class Convolution(nn.Conv2d):
-    """torch's convolution with 5x5 kernels, quick for single patterns too."""
+    """torch's convolution with 5x5 kernels, quick for single samples too."""
+
+    bias: Tensor
 
     def __init__(self, in_maps: int, maps: int) -> None:
         super().__init__(in_maps, maps, kernel_size=5)
@@ -54,7 +56,7 @@ class Subsampling(nn.Module):
             draw_(parameter, fan_in=4)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give the weighted sums."""
+        """Return the weighted sums."""
         # four times the mean: a sum by divisor_override is a mean again once it is exported to ONNX
         return F.avg_pool2d(maps, 2) * (4 * self.weight) + self.bias
 
@@ -70,6 +72,8 @@ class SparseConv2d(nn.Module):
         sources: for each output map, the input maps it reads, counted from 0.
     """
 
+    connected: Tensor
+
     def __init__(self, in_maps: int, sources: Sequence[Sequence[int]]) -> None:
         super().__init__()
         self.in_maps = in_maps
@@ -84,7 +88,7 @@ class SparseConv2d(nn.Module):
             draw_(bias, fan_in=25 * len(read))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give the weighted sums."""
+        """Return the weighted sums."""
         # one dense convolution with zeros costs less than several that are sparse: docs/1998.md has the timings
         kernels = self.weight.new_zeros(len(self.sources) * self.in_maps, 5, 5)
         kernels = kernels.index_copy(0, self.connected, self.weight)
@@ -100,19 +104,21 @@ class EuclideanRBF(nn.Module):
         codes: (classes, K), fixed, -1 or 1: for LeNet-5 the bitmaps, for LeNet-1 the targets.
     """
 
+    codes: Tensor
+
     def __init__(self, codes: Tensor) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
 
     def forward(self, units: Tensor) -> Tensor:
-        """Give minus the distances."""
+        """Return minus the distances."""
         return -(units.unsqueeze(1) - self.codes).square().sum(2)
 
 
 def convolve(maps: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     """Convolve (N, C, H, W) with kernels (K, C, 5, 5), add a bias (K,): (N, K, H - 4, W - 4)."""
-    # for single patterns the calls of oneDNN's convolution cost more than the sums; a product of matrices is fused with
-    # what is around it, once compiled. Not in an export: that should say convolution.
+    # for single samples the calls of oneDNN's convolution cost more than the sums; a product of matrices is fused with
+    # what is around it, once compiled. Not in an export, which should have a convolution.
     if not torch.compiler.is_compiling() or torch.compiler.is_exporting() or len(maps) > 1:
         return F.conv2d(maps, kernels, bias)
     height, width = maps.shape[2] - 4, maps.shape[3] - 4

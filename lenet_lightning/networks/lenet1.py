@@ -42,13 +42,13 @@ class LeNet1(nn.Module):
             draw_(parameter, fan_in=192)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Give what C1, S1, C2 and S2 make of normalised images (N, 1, 28, 28), by the layer's name."""
+        """Return what C1, S1, C2 and S2 make of normalised images (N, 1, 28, 28), by the layer's name."""
         c1 = self.squash(self.c1(images))  # (N, 4, 24, 24)
         s1 = self.squash(self.s1(c1))  # (N, 4, 12, 12)
         c2 = self.squash(self.c2(s1))  # (N, 12, 8, 8)
         return {"C1": c1, "S1": s1, "C2": c2, "S2": self.squash(self.s2(c2))}  # S2: (N, 12, 4, 4)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
         x = self.squash(self.output(self.feature_maps(images)["S2"].flatten(1)))  # (N, 10)
         return self.targets(x)  # (N, 10)

@@ -1,6 +1,6 @@
 """The tutorial's LeNet-5: 61,706 parameters."""
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from lenet_lightning.networks.pooling import AveragePool
@@ -12,6 +12,9 @@ class LeNet5(nn.Module):
     Images (N, 1, 28, 28), normalised, to logits (N, 10). Attribute names are the tutorial's, comments give the layer's
     name in LeCun et al. 1998, figure 2, the shape after it and its parameters. The paper's own network has trainable
     subsampling, a sparse C3, scaled tanh and RBF outputs instead.
+
+    >>> LeNet5()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
 
     MEAN, STD = 0.1307, 0.3081  # of the pixels of the 60,000 training samples, in [0, 1]
@@ -28,15 +31,15 @@ class LeNet5(nn.Module):
         self.linear3 = nn.Linear(84, 10)  # output: 10, 850
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Give what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
-        c1 = F.relu(self.conv1(images))  # (N, 6, 28, 28)
+        """Return what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
+        c1 = torch.relu(self.conv1(images))  # (N, 6, 28, 28)
         s2 = self.pool1(c1)  # (N, 6, 14, 14)
-        c3 = F.relu(self.conv2(s2))  # (N, 16, 10, 10)
+        c3 = torch.relu(self.conv2(s2))  # (N, 16, 10, 10)
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self.pool2(c3)}  # S4: (N, 16, 5, 5)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
         x = self.flatten(self.feature_maps(images)["S4"])  # (N, 400)
-        x = F.relu(self.linear1(x))  # (N, 120)
-        x = F.relu(self.linear2(x))  # (N, 84)
+        x = torch.relu(self.linear1(x))  # (N, 120)
+        x = torch.relu(self.linear2(x))  # (N, 84)
         return self.linear3(x)  # (N, 10)

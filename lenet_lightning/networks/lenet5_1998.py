@@ -1,4 +1,4 @@
-"""The LeNet-5 of 1998: 60,000 trainable parameters and ten drawn digits."""
+"""The LeNet-5 of 1998: 60,000 trainable parameters and ten bitmaps."""
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ C3_READS = (
 )
 
 # What F6 should show for each digit, 7 wide and 12 high; the paper prints its own bitmaps too small to copy. These are
-# in the manner of the figures on cheques, each with its weight in a place of its own: 17 to 57 dots apart.
+# in the manner of the numerals on cheques, each with its weight in a place of its own: 17 to 57 dots apart.
 BITMAPS = """
 ####### .###... ######. .####.. ##..... ####### ###.... ####### .#####. #######
 ####### .###... ######. .####.. ##..... ####### ###.... ####### .#####. #######
@@ -55,7 +55,7 @@ BITMAPS = """
 
 
 def bitmaps() -> Tensor:
-    """Give BITMAPS (10, 84): -1 for paper and 1 for ink."""
+    """Return BITMAPS (10, 84): -1 for paper and 1 for ink."""
     rows = [[list(part) for part in row.split()] for row in BITMAPS.split("\n") if row]
     ink = torch.tensor([[[dot == "#" for dot in row[digit]] for row in rows] for digit in range(10)])
     return ink.flatten(1) * 2.0 - 1
@@ -86,7 +86,7 @@ class LeNet5_1998(nn.Module):
                 draw_(parameter, fan_in)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Give what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
+        """Return what C1, S2, C3 and S4 make of normalised images (N, 1, 28, 28), by the layer's name."""
         field = F.pad(images, (2, 2, 2, 2), value=BACKGROUND)  # (N, 1, 32, 32)
         c1 = self.squash(self.c1(field))  # (N, 6, 28, 28)
         s2 = self.squash(self.s2(c1))  # (N, 6, 14, 14)
@@ -94,7 +94,7 @@ class LeNet5_1998(nn.Module):
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self.squash(self.s4(c3))}  # S4: (N, 16, 5, 5)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (N, 10) of normalised images (N, 1, 28, 28)."""
+        """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
         x = self.feature_maps(images)["S4"].flatten(1)  # (N, 400)
         x = self.squash(self.c5(x))  # (N, 120)
         x = self.squash(self.f6(x))  # (N, 84)

@@ -13,7 +13,7 @@ class AveragePool(nn.AvgPool2d):
         super().__init__(kernel_size=2)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give the means."""
+        """Return the means."""
         # on a CPU torch goes from window to window, a third of all training time; to add pairs of rows and to multiply
         # by a matrix that adds pairs of columns is several times quicker. Compiled, or exported, it is pooling.
         if not maps.is_cpu or torch.compiler.is_compiling():
@@ -23,5 +23,5 @@ class AveragePool(nn.AvgPool2d):
 
 @cache
 def _quarter_of_pairs(width: int, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):  # or what was first made to read a digit could not be trained with
+    with torch.inference_mode(False):  # or a matrix first made for a prediction could not be trained with
         return torch.eye(width // 2, dtype=dtype).repeat_interleave(2, dim=0) / 4

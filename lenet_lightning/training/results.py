@@ -142,7 +142,7 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trai
     predictions = predictions_of(trainer)
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
-    evidence = plots.Evidence(
+    plot_data = plots.PlotData(
         rows=metrics_csv.read_rows(run / metrics_csv.NAME)[0],
         network=copy.deepcopy(model.network).cpu(),
         images=data.test.images,
@@ -152,7 +152,7 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trai
         originals=originals,
         distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
     )
-    return plots.draw(evidence, run / PICTURES)
+    return plots.draw(plot_data, run / PICTURES)
 
 
 def are_missing(path: Path) -> bool:

@@ -1,10 +1,16 @@
+import gzip
+import hashlib
+
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
 
 from lenet_lightning import MNISTDataModule
+from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import ResidentDigits
+from lenet_lightning.errors import RunError
 
 
 @pytest.fixture
@@ -146,3 +152,58 @@ def test_mean_and_std_stay_out_of_background(module):
     data = module(batch_size=100, distortion=Distortion(shift=6))
     images = record(data, batches=1)["train"][1][0][0]
     torch.testing.assert_close(images.min().item(), -0.1307 / 0.3081, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def other(tmp_path, fake_mnist):
+    """A data set of MNIST's shape with other content, packed as a mirror has it, and the class that reads it."""
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    own = []
+    for file in files.FILES:
+        content = np.fromfile(fake_mnist / "MNIST" / "raw" / file.name, np.uint8)
+        if "images" in file.name:
+            content[16:] = 255 - content[16:]
+        own.append(files.IdxFile(file.name, file.size, hashlib.sha256(content).hexdigest()))
+        (mirror / f"{file.name}.gz").write_bytes(gzip.compress(content.tobytes(), 0))
+
+    mirrors = (mirror.as_uri(),)
+
+    class Other(MNISTDataModule):
+        NAME = "Other"
+        FILES = own
+
+        def __init__(self, mirrors=mirrors, **kwargs):
+            super().__init__(mirrors=mirrors, **kwargs)
+
+    return Other
+
+
+def test_another_data_set_of_the_same_shape_is_a_subclass(other, fake_mnist, tmp_path, capfd):
+    data = other(root=str(tmp_path), mean=0.5, std=0.25)
+    seen = record(data, batches=1)
+    assert capfd.readouterr().err.startswith("Other: fetching train-images-idx3-ubyte.gz from file://")
+    assert {path.name for path in (tmp_path / "Other" / "raw").glob("*ubyte")} == {file.name for file in files.FILES}
+    mnist = MNISTDataModule(root=str(fake_mnist))
+    for each in (data, mnist):
+        each.setup("fit")
+        each.setup("test")
+    assert torch.equal(data.test.images, 255 - mnist.test.images)
+    assert torch.equal(data.train.images, 255 - mnist.train.images)
+    assert torch.equal(data.train.labels, mnist.train.labels)
+    expected = (data.val.images[:1_000].float() / 255 - 0.5) / 0.25
+    torch.testing.assert_close(seen["val"][0][0], expected, rtol=0, atol=1e-6)
+
+
+def test_another_data_set_is_verified_by_its_own_sums(other, fake_mnist, tmp_path, capfd):
+    raw = tmp_path / "Other" / "raw"
+    raw.mkdir(parents=True)
+    for file in files.FILES:  # what is right for MNIST is wrong here
+        (raw / file.name).symlink_to(fake_mnist / "MNIST" / "raw" / file.name)
+    with pytest.raises(RunError, match="wrong SHA-256 sum"):
+        other(root=str(tmp_path)).setup("test")
+    with pytest.raises(RunError, match="Other is not complete") as failure:
+        other(root=str(tmp_path), mirrors=((tmp_path / "none").as_uri(),)).prepare_data()
+    assert "wheel" not in str(failure.value) + capfd.readouterr().err  # it holds MNIST
+    other(root=str(tmp_path)).prepare_data()
+    other(root=str(tmp_path)).setup("test")

@@ -50,7 +50,7 @@ def _sum(data):
 TRAIN = [np.concatenate(arrays) for arrays in zip(*PARTS[:2], strict=True)]
 CONTENTS = dict(zip(NAMES, map(_idx, [*TRAIN, *PARTS[2]]), strict=True))
 ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
-FILES = tuple(files.MnistFile(name, len(CONTENTS[name]), _sum(CONTENTS[name])) for name in NAMES)
+FILES = tuple(files.IdxFile(name, len(CONTENTS[name]), _sum(CONTENTS[name])) for name in NAMES)
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +195,7 @@ def _start(root, *mirrors):
     """Start fetch in a process of its own, with the small files in MNIST's place and pytest's strictness."""
     code = (
         "import json, sys; from pathlib import Path; from lenet_lightning.data import download, files;"
-        "files.FILES = tuple(files.MnistFile(*file) for file in json.loads(sys.argv[1]));"
+        "files.FILES = tuple(files.IdxFile(*file) for file in json.loads(sys.argv[1]));"
         "download.CONNECT_S = 30.0; download.fetch(Path(sys.argv[2]), sys.argv[3:])"
     )
     command = [sys.executable, "-W", "error", "-c", code, json.dumps(FILES), str(root), *mirrors]

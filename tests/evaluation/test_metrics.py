@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lenet_lightning.evaluation.metrics import rejection_curve, scores
+from lenet_lightning.evaluation.metrics import rejection_curve
+from lenet_lightning.evaluation.metrics import test_metrics as metrics_of
 
 
 def logits_of(answers, margins):
@@ -18,7 +19,7 @@ def test_rejection_takes_the_smallest_margin_first():
     assert at == {1.0: 0.0, 0.75: 0.0, 0.5: 0.0, 0.25: pytest.approx(1 / 3), 0.0: 0.5}
 
 
-def test_rejection_figures_agree_with_counting():
+def test_rejection_metrics_agree_with_counting():
     torch.manual_seed(0)
     logits, labels = torch.randn(3_000, 10) * 3, torch.randint(0, 10, (3_000,))
     labels[:2_900] = logits[:2_900].argmax(1)
@@ -31,19 +32,19 @@ def test_rejection_figures_agree_with_counting():
             for threshold in [-1.0, *margin.tolist()]
             if wrong[margin > threshold].double().mean().nan_to_num() <= target
         )
-        assert scores(logits, labels)[f"rejected_for_error_{target:g}"] == pytest.approx(fewest, abs=1e-9)
+        assert metrics_of(logits, labels)[f"rejected_for_error_{target:g}"] == pytest.approx(fewest, abs=1e-9)
 
 
 def test_nothing_is_rejected_where_nothing_is_wrong():
-    figures = scores(logits_of([3, 4], [9.0, 9.0]), torch.tensor([3, 4]))
-    assert figures["rejected_for_error_0.001"] == 0
+    metrics = metrics_of(logits_of([3, 4], [9.0, 9.0]), torch.tensor([3, 4]))
+    assert metrics["rejected_for_error_0.001"] == 0
 
 
 def test_each_digits_accuracy_is_its_own():
-    figures = scores(logits_of([1, 1, 2, 3], [5.0] * 4), torch.tensor([1, 2, 2, 3]))
-    assert [figures[f"acc/{digit}"] for digit in (1, 2, 3)] == [1.0, 0.5, 1.0]
+    metrics = metrics_of(logits_of([1, 1, 2, 3], [5.0] * 4), torch.tensor([1, 2, 2, 3]))
+    assert [metrics[f"acc/{digit}"] for digit in (1, 2, 3)] == [1.0, 0.5, 1.0]
 
 
 def test_calibration_error_is_confidence_minus_accuracy():
     logits = logits_of([1] * 10, [20.0] * 10)  # certain, and right in 7 of 10
-    assert scores(logits, torch.tensor([1] * 7 + [2] * 3))["calibration_error"] == pytest.approx(0.3, abs=1e-3)
+    assert metrics_of(logits, torch.tensor([1] * 7 + [2] * 3))["calibration_error"] == pytest.approx(0.3, abs=1e-3)

@@ -223,4 +223,4 @@ def test_16_a_last_batch_with_fewer_digits_than_processes_is_refused(on_fakes, t
     code, _, err = run(on_fakes, tmp_path, *TWO, PLAIN, f"--data.val_size={60_000 - 64 * 9 - 1}")
     assert code == 2
     (line,) = set(err.strip().splitlines())
-    assert "data.val_size must leave each of 2 processes a digit of the last batch" in line
+    assert "data.val_size must leave each of 2 processes a sample of the last batch" in line

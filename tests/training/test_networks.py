@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from lenet_lightning import Recognizer, weights
@@ -81,6 +82,18 @@ def test_fit_predict_export_and_pictures(train, network, tmp_path, capfd):
         assert written.facts["network"] == network
     checkpoint = Recognizer(run / "last.ckpt")
     assert (checkpoint.facts["mean"], checkpoint.facts["std"]) == pytest.approx(PIXELS[network])
+
+
+def test_a_run_normalises_as_its_network_and_records_how(command):
+    options = (*SHORT, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_test_batches=0")
+    for name, expected in (("lenet1", (20 / 255, 200 / 255)), ("default", (0.1307, 0.3081))):
+        code, _, err = command("fit", "--config", CONFIGS / f"{name}.yaml", *options)
+        assert (code, err) == (0, "")
+        run = the_runs()[-1]
+        data = yaml.safe_load((run / "config.yaml").read_text())["data"]
+        assert (data["mean"], data["std"]) == expected
+        kept = torch.load(run / "last.ckpt", weights_only=True)["datamodule_hyper_parameters"]
+        assert (kept["mean"], kept["std"]) == expected
 
 
 @pytest.mark.faults

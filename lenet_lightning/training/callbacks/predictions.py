@@ -46,7 +46,7 @@ class Predictions(Callback):
             (own,), shares = shares, [[]] * trainer.world_size
             torch.distributed.all_gather_object(shares, own)
         self.logits, self.labels = (_interleaved(parts) for parts in zip(*shares, strict=True))
-        values = metrics.scores(self.logits, self.labels)
+        values = metrics.test_metrics(self.logits, self.labels)
         pl_module.log_dict({f"test/{name}": value for name, value in values.items()})
 
 
