@@ -2,17 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, one_line, printable
 from lenet_lightning.inference import picture
-
-if TYPE_CHECKING:
-    from lenet_lightning.inference.predict import Row
-    from lenet_lightning.inference.recognizer import Answer
+from lenet_lightning.inference.recognizer import Answer
+from lenet_lightning.inference.rows import Row
 
 # more would make a picture that nobody can look at
 MOST = 60
@@ -24,7 +21,7 @@ _CELL = (3 * _SIDE + 4 * _GAP, _SIDE + _HEAD + 2 * _GAP)
 _BAR, _BEST, _INK, _FAINT = "#9db4d3", "#1f4e9c", "#1a1a1a", "#8a8a8a"
 
 
-def draw(rows: list["Row"], path: Path) -> None:
+def draw(rows: list[Row], path: Path) -> None:
     """Write a PNG with a cell for each answer, at most 60.
 
     Raises:
@@ -48,7 +45,7 @@ def draw(rows: list["Row"], path: Path) -> None:
         ) from error
 
 
-def _cell(row: "Row", answer: "Answer | None") -> Image.Image:
+def _cell(row: Row, answer: Answer | None) -> Image.Image:
     cell = Image.new("RGB", _CELL, "white")
     pen = ImageDraw.Draw(cell)
     font, large = ImageFont.load_default(12), ImageFont.load_default(16)

@@ -4,21 +4,18 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import picture
-from lenet_lightning.inference.recognizer import Answer, Recognizer
+from lenet_lightning.inference.recognizer import Recognizer
+from lenet_lightning.inference.rows import FIELDS, Row
 
 STDIN = "-"
-FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")
 
 # of stdin, whose end may never come: as many as the largest picture of bytes has
 _MOST_BYTES = 100_000_000
@@ -29,47 +26,6 @@ _AT_ONCE = 32
 
 class _Stdin(io.BytesIO):
     name = STDIN  # by which errors call it
-
-
-@dataclass(frozen=True)
-class Row:
-    """What was read in one picture, or why nothing was."""
-
-    source: Path | _Stdin | None
-    name: str
-    answers: tuple[Answer, ...] = ()
-    error: str | None = None
-    line: bool = False
-
-    def fields(self) -> dict[str, Any]:
-        """Give plain values by the names in FIELDS: what `--json` and `--csv` hold.
-
-        With `--line`, digit and second are strings of digits, and probability is that of all digits together.
-        """
-        inked = [answer for answer in self.answers if answer.probabilities is not None]
-        rejected = any(answer.rejected for answer in inked)
-        best, second = ("".join(str(answer.ranked[place]) for answer in inked) for place in (0, 1))
-        as_read = str if self.line else int
-        return {
-            "picture": self.name,
-            "digit": as_read(best) if inked and not rejected else None,
-            "probability": math.prod(float(answer.probabilities.max()) for answer in inked) if inked else None,
-            "second": as_read(second) if inked else None,
-            "rejected": rejected,
-            "notice": next((answer.notice for answer in self.answers), None),
-            "error": self.error,
-        }
-
-    def text(self, width: int) -> str:
-        """Give the line that a person reads."""
-        fields = self.fields()
-        name = printable(self.name).ljust(width)
-        if fields["probability"] is None:
-            return f"{name}  {fields['notice']}"
-        best = "".join(str(answer.ranked[0]) for answer in self.answers)
-        read = f"rejected ({best}?)" if fields["rejected"] else best
-        notice = f"   {fields['notice']}" if fields["notice"] else ""
-        return f"{name}  {read}  {fields['probability']:7.2%}   then {fields['second']}{notice}"
 
 
 def main(args: list[str]) -> int:
