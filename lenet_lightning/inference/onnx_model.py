@@ -63,10 +63,11 @@ class _Model:
 
     def look_through(self, message: memoryview, rules: Rules) -> None:
         for number, kind, value in self.fields(message):
-            if kind == _BYTES and number in rules:
-                rules[number](value)
-            elif kind == _BYTES:
-                self.spend(len(value))
+            if isinstance(value, memoryview) and kind == _BYTES:
+                if number in rules:
+                    rules[number](value)
+                else:
+                    self.spend(len(value))
 
     def graph(self, message: memoryview) -> None:
         self.look_through(message, {1: self.node, 5: self.tensor, 15: _refuse("sparse weights")})
@@ -92,16 +93,17 @@ class _Model:
         self.look_through(message, {5: self.tensor, 6: inner, 10: self.tensor, 11: inner, 22: sparse, 23: sparse})
 
     def tensor(self, message: memoryview) -> None:
-        kind_of, values = 0, []
+        kind_of, values = 0, list[tuple[int, memoryview]]()
         for number, kind, value in self.fields(message):
-            if number == 2 and kind == _VARINT:
+            if number == 2 and isinstance(value, int):
                 kind_of = value
             elif number == 13 or (number == 14 and value):
                 raise ValueError("it must hold its weights itself, they are in another file")
-            elif number in (4, 9, 10) and kind != _VARINT:
-                values.append((number, value))
-            elif kind == _BYTES:
-                self.spend(len(value))
+            elif isinstance(value, memoryview):
+                if number in (4, 9, 10):
+                    values.append((number, value))
+                elif kind == _BYTES:
+                    self.spend(len(value))
         if kind_of not in _FLOATS and kind_of not in _WHOLE:
             raise ValueError(f"its weights must be floats or integers, it has some of ONNX's type {kind_of}")
         for number, value in values:
@@ -110,8 +112,9 @@ class _Model:
                 raise ValueError("it has weights that are not finite")
 
     def fields(self, message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-        """Yield number, kind and value of each field of a protobuf message."""
+        """Yield number, kind and value of each field of a protobuf message; the value of a varint is an int."""
         at = 0
+        value: int | memoryview
         while at < len(message):
             start = at
             key, at = _varint(message, at)
