@@ -4,9 +4,9 @@ Pillow bounds pixels. It does not bound what else a file may hold: scans, segmen
 """
 
 import io
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from PIL import Image
+from PIL import ImageFile
 
 # while the headers are read; WebP's are read with the whole file
 _HEADER_READS = 3_000
@@ -100,7 +100,7 @@ class BoundedFile:
         elif data.startswith(b"MPF\0"):
             check_exif(data[4:])
 
-    def decode(self, image: Image.Image) -> None:
+    def decode(self, image: ImageFile.ImageFile) -> None:
         """Change from the bounds of headers to those of pixels.
 
         Raises:
@@ -117,7 +117,8 @@ class BoundedFile:
                 samples = pixels * sum(colour[1] * colour[2] for colour in image.layer) // (wide * high)
                 if samples > _KEPT_SAMPLES:
                     raise TooMuchError(_KEPT_SAMPLES, "values in several scans")
-        if sum((right - left) * (low - top) for _, (left, top, right, low), *_ in image.tile) > _LAYERS * pixels:
+        extents = [part[1] or (0, 0, *image.size) for part in image.tile]
+        if sum((right - left) * (low - top) for left, top, right, low in extents) > _LAYERS * pixels:
             raise TooMuchError(_LAYERS, "layers of strips")
         if hasattr(image, "tag_v2"):
             tags = image.tag_v2
@@ -125,7 +126,7 @@ class BoundedFile:
             if columns * rows * tags.get(277, 1) * max(tags.get(258, (1,))) > 8 * _STRIP_BYTES:
                 raise TooMuchError(_STRIP_BYTES, "bytes in a strip or a tile")
 
-    def has_second_frame(self, image: Image.Image) -> bool:
+    def has_second_frame(self, image: ImageFile.ImageFile) -> bool:
         """Return whether a GIF picture, not loaded yet, has another frame; Pillow's way may take hours."""
         self.seek(image.tile[0].offset)
         self._skip_blocks()
@@ -171,7 +172,8 @@ def _check_directories(file: BinaryIO) -> None:
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(16)
-    order, big = "little" if head[:2] == b"II" else "big", head[2:3] == b"+"
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    big = head[2:3] == b"+"
     word = 8 if big else 4
     left = [int.from_bytes(head[word : 2 * word], order)]
     entries = values = size = 0

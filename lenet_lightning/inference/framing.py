@@ -40,7 +40,7 @@ def is_framed(ink: np.ndarray) -> bool:
         return False
     longest = max(np.ptp(np.nonzero(inked.any(axis))[0]) + 1 for axis in (0, 1))
     off_centre = np.abs(np.subtract(ndimage.center_of_mass(ink), CENTRE)).max()
-    return BOX - 1 <= longest <= BOX and off_centre < 0.6
+    return bool(BOX - 1 <= longest <= BOX and off_centre < 0.6)
 
 
 @dataclass(frozen=True)

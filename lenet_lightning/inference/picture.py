@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -120,9 +120,11 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
 
 
 def _is_animated(image: Image.Image) -> bool:
+    if not isinstance(image, ImageFile.ImageFile):
+        return False
     if image.format == "GIF" and image.tile and isinstance(image.fp, BoundedFile):
         return image.fp.has_second_frame(image)
-    return isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
+    return getattr(image, "is_animated", False)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -136,26 +138,30 @@ def _orientation(image: Image.Image) -> int:
 def _opened(picture: Picture) -> Iterator[Image.Image]:
     if not isinstance(picture, Image.Image) and hasattr(picture, "__array__"):  # a tensor has it, too
         picture = _from_array(np.asarray(picture))
-    path = isinstance(picture, Path | str)
-    name = printable(str(picture if path else getattr(picture, "name", "the picture")))
-    if path:
+    if isinstance(picture, Path | str):
+        name = printable(picture)
         _check_file(picture, name)
+    else:
+        name = printable(getattr(picture, "name", "the picture"))
     most = MAX_PIXELS
     try:
         with warnings.catch_warnings(), ExitStack() as closing:
             warnings.simplefilter("ignore")  # of what it mends
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if in_memory := isinstance(picture, Image.Image):
+            file = None
+            if isinstance(picture, Image.Image):
                 image = picture
             else:
-                file = BoundedFile(closing.enter_context(open(picture, "rb")) if path else picture)
+                opened = closing.enter_context(open(picture, "rb")) if isinstance(picture, Path | str) else picture
+                file = BoundedFile(opened)
                 image = closing.enter_context(Image.open(file, formats=FORMATS))
             most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
             if image.width * image.height > most:
                 raise Image.DecompressionBombError
             if max(image.size) > MAX_SIDE:
                 raise TooMuchError(MAX_SIDE, "pixels a side", "make it smaller")
-            if not in_memory:
+            if file:
+                assert isinstance(image, ImageFile.ImageFile)
                 file.decode(image)
             yield image
             return
@@ -209,8 +215,9 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _levels(image: Image.Image) -> np.ndarray:
     deep = image.mode in _DEEP
     clear = image.has_transparency_data
-    low, high = image.getextrema() if deep else (0, 255)
+    low, high = cast(tuple[float, float], image.getextrema()) if deep else (0, 255)  # all deep modes have one band
     grey = np.empty((image.height, image.width), np.uint8)
+    levels: np.ndarray | Image.Image
     columns, lines = _TILE
     # in tiles: the whole as floats or with a white ground would take much memory
     for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
