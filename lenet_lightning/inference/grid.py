@@ -51,17 +51,17 @@ def _cell(row: Row, answer: Answer | None) -> Image.Image:
     font, large = ImageFont.load_default(12), ImageFont.load_default(16)
     left, top = _GAP, _GAP + _HEAD
     pen.text((left, _GAP), _short(one_line(Path(row.name).name), font, 2 * _SIDE), _INK, font)
-    if answer is None:
+    if answer is None or row.source is None:
         pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * _GAP), _INK, font)
         return cell
-    if hasattr(row.source, "seek"):
+    if not isinstance(row.source, Path):
         row.source.seek(0)
     shown = picture.thumbnail(row.source, _SIDE)
     cell.paste(shown, (left + (_SIDE - shown.width) // 2, top + (_SIDE - shown.height) // 2))
     pen.rectangle((left - 1, top - 1, left + _SIDE, top + _SIDE), outline="#d0d0d0")
     left += _SIDE + _GAP
-    if answer.probabilities is None:
-        pen.text((left, top), answer.notice, _FAINT, large)
+    if answer.probabilities is None or answer.seen is None:
+        pen.text((left, top), answer.notice or "", _FAINT, large)
         return cell
     cell.paste(Image.fromarray(answer.seen).resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, top))
     left += _SIDE + _GAP
@@ -77,7 +77,7 @@ def _cell(row: Row, answer: Answer | None) -> Image.Image:
     return cell
 
 
-def _short(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _short(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -72,7 +72,8 @@ def main(args: list[str]) -> int:
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
     print(f"weights {provenance(recognizer)}", file=sys.stderr)
     rows: list[Row] = []
-    sys.stdout.reconfigure(errors="backslashreplace")  # names may have signs that the terminal's encoding lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may have signs that the terminal's encoding lacks
     out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     if options.csv:
         out.writeheader()
@@ -153,8 +154,8 @@ def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]
 
 def _framed(row: Row, invert: str, line: bool) -> list[picture.Framed] | str:
     """Give the digits of a picture, or the error."""
-    if row.error:
-        return row.error
+    if row.source is None:
+        return str(row.error)
     try:
         return picture.frame_line(row.source, invert) if line else [picture.frame(row.source, invert)]
     except RunError as error:

@@ -26,14 +26,15 @@ class Row:
 
         With `--line`, digit and second are strings of digits, and probability is that of all digits together.
         """
-        inked = [answer for answer in self.answers if answer.probabilities is not None]
-        rejected = any(answer.rejected for answer in inked)
-        best, second = ("".join(str(answer.ranked[place]) for answer in inked) for place in (0, 1))
+        rejected = any(answer.rejected for answer in self.answers)
+        inked = [answer.probabilities.max() for answer in self.answers if answer.probabilities is not None]
+        ranked = [answer.ranked for answer in self.answers if answer.ranked]
+        best, second = ("".join(str(digits[place]) for digits in ranked) for place in (0, 1))
         as_read = str if self.line else int
         return {
             "picture": self.name,
             "digit": as_read(best) if inked and not rejected else None,
-            "probability": math.prod(float(answer.probabilities.max()) for answer in inked) if inked else None,
+            "probability": math.prod(map(float, inked)) if inked else None,
             "second": as_read(second) if inked else None,
             "rejected": rejected,
             "notice": next((answer.notice for answer in self.answers), None),
