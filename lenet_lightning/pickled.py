@@ -102,6 +102,7 @@ def _check_pickle(stream: BinaryIO) -> None:
     stack: list[tuple[int, int]] = []  # of each value that would be there: how many values it has, how deep
     marks: list[int] = []
     memo: dict[int, tuple[int, int]] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "GLOBAL" and not _GLOBALS.fullmatch(argument):
             raise _Refusal("it holds something other than tensors and plain values, or is damaged")

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): values for name, values in state_dict.items() if name.startswith(prefix)}
 
 
-def _check_fit(path: Path, name: str, found: dict[str, tuple[tuple[int, ...], object]]) -> None:
+def _check_fit(path: Path, name: str, found: Mapping[str, tuple[tuple[int, ...], object]]) -> None:
     """Hold names, shapes and types (safetensors' names of them) against a network's.
 
     Raises:
