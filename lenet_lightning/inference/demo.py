@@ -60,8 +60,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        if getattr(error, "errno", None) not in (errno.EADDRINUSE, errno.EACCES):
+        number = getattr(error, "errno", 0)
+        if number not in (errno.EADDRINUSE, errno.EACCES):
             raise UsageError(
                 f"--host must be an address of this machine, e.g. 127.0.0.1, got {one_line(host)}"
             ) from error
-        raise RunError(f"port {port} on {host}: {os.strerror(error.errno)}; choose another with --port") from error
+        raise RunError(f"port {port} on {host}: {os.strerror(number)}; choose another with --port") from error

@@ -17,6 +17,7 @@ from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference.recognizer import Recognizer
+from lenet_lightning.metadata import METADATA_KEY
 
 # how far a logit may be off. float32 keeps seven digits: after 20 epochs of Adam logits reach 51, and torch and ONNX
 # Runtime, both right, differ by 1.9e-5
@@ -143,10 +144,11 @@ def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
         external_data=False,
         verbose=False,
     )
+    assert program is not None
     # the exporter notes for each layer in which file of this machine it was called
     for part in (program.model.graph, *program.model.graph):
         part.metadata_props.clear()
-    program.model.metadata_props[weights.METADATA_KEY] = json.dumps(facts, sort_keys=True)
+    program.model.metadata_props[METADATA_KEY] = json.dumps(facts, sort_keys=True)
     return program.model_proto.SerializeToString(deterministic=True)
 
 

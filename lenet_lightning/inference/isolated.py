@@ -41,6 +41,7 @@ async def frame(data: bytes) -> picture.Framed:
 
 
 def _main() -> None:
+    result: tuple[list[list[int]] | None, str | None, str | None]
     try:
         framed = picture.frame(io.BytesIO(sys.stdin.buffer.read()))
         result = (None if framed.pixels is None else framed.pixels.tolist(), framed.notice, None)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from lenet_lightning import metadata, run_folders
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
@@ -75,7 +74,7 @@ class Recognizer:
         load = _load_onnx if self.weights.suffix == ".onnx" else _load_torch
         self._network, self.facts = load(self.weights)
 
-    def __call__(self, image: Path | str | Image.Image | np.ndarray) -> Answer:
+    def __call__(self, image: picture.Picture) -> Answer:
         """Read one picture: a path, a PIL image, an open file, or an array or tensor as `picture.frame` takes it.
 
         Raises:

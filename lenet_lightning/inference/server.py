@@ -164,13 +164,13 @@ def app(recognizer: Recognizer, host: str) -> Starlette:
 
 def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
     """Serve the page on a listening socket until SIGINT or SIGTERM."""
-    alive: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
+    alive: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
     # of uvicorn's class only asyncio.Protocol's public methods are used
     class Connection(H11Protocol):
         """One that ends after LIFETIME, whatever it does, or when it is the oldest of too many."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
             super().connection_made(transport)
             alive[transport] = asyncio.get_running_loop().call_later(LIFETIME, transport.abort)
             if len(alive) > CONNECTIONS:
@@ -205,7 +205,7 @@ def _is_drawing(data: bytes) -> bool:
 
 
 def _json(answer: Answer) -> dict[str, Any]:
-    if answer.probabilities is None:
+    if answer.probabilities is None or answer.seen is None:
         return {"digit": None, "probabilities": None, "seen": None, "notice": answer.notice}
     png = io.BytesIO()
     Image.fromarray(answer.seen).save(png, "PNG")
