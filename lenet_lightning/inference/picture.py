@@ -160,7 +160,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
                 raise Image.DecompressionBombError
             if max(image.size) > MAX_SIDE:
                 raise TooMuchError(MAX_SIDE, "pixels a side", "make it smaller")
-            if file:
+            if file is not None:
                 assert isinstance(image, ImageFile.ImageFile)
                 file.decode(image)
             yield image
@@ -217,7 +217,6 @@ def _levels(image: Image.Image) -> np.ndarray:
     clear = image.has_transparency_data
     low, high = cast(tuple[float, float], image.getextrema()) if deep else (0, 255)  # all deep modes have one band
     grey = np.empty((image.height, image.width), np.uint8)
-    levels: np.ndarray | Image.Image
     columns, lines = _TILE
     # in tiles: the whole as floats or with a white ground would take much memory
     for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
@@ -230,9 +229,10 @@ def _levels(image: Image.Image) -> np.ndarray:
         elif clear:
             white = Image.new("RGBA", tile.size, "white")
             white.alpha_composite(tile.convert("RGBA"))
-            levels = white.convert("L")
+            levels = np.asarray(white.convert("L"))
         else:
-            # from these there is no other way
-            levels = (tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile).convert("L")
+            # from these two there is no direct way to grey
+            coloured = tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile
+            levels = np.asarray(coloured.convert("L"))
         grey[top : top + lines, left : left + columns] = levels
     return grey
