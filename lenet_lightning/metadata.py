@@ -47,7 +47,7 @@ def check_size(path: Path) -> int:
     return found
 
 
-def parse(path: Path, text: str) -> dict[str, Any]:
+def parse_metadata(path: Path, text: str) -> dict[str, Any]:
     """Return the fields known here of a file's metadata, JSON as text, once each is found valid.
 
     Raises:
@@ -63,10 +63,10 @@ def parse(path: Path, text: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise RunError(f"{printable(path)}: its metadata must be a JSON object, is a {type(found).__name__}")
-    return check(path, found)
+    return check_metadata(path, found)
 
 
-def check(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
+def check_metadata(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
     """Return those of `fields` that are known here, once each is found valid; others, and their values, are left out.
 
     Raises:

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lenet_lightning import metadata
 from lenet_lightning.errors import RunError, one_line, printable
+from lenet_lightning.metadata import MOST_BYTES, check_size
 
 MOST_PICKLED = 256 * 1024  # bytes of the pickle, which the tensors' values are no part of; a checkpoint's has 14 kB
 MOST_VALUES = 100_000  # counted as often as they are referred to; a checkpoint has some 3,000
@@ -35,7 +35,7 @@ def unpickle(path: Path) -> Any:
     Raises:
         RunError: it is damaged, too large, compressed, or holds something other than tensors and plain values.
     """
-    metadata.check_size(path)
+    check_size(path)
     try:
         content = path.read_bytes()
         content = _checked_zip(content) if content.startswith(b"PK\x03\x04") else _checked_pickles(content)
@@ -149,6 +149,6 @@ def _check_values(saved: Any) -> None:
         elif not isinstance(value, _PLAIN):
             raise _Refusal(f"it holds a {type(value).__name__}")
         values += len(inside)
-        if total > metadata.MOST_BYTES or values > MOST_VALUES or depth > MOST_DEPTH:
-            raise _Refusal(f"its tensors have more than {metadata.MOST_BYTES:,} bytes, or it holds too many values")
+        if total > MOST_BYTES or values > MOST_VALUES or depth > MOST_DEPTH:
+            raise _Refusal(f"its tensors have more than {MOST_BYTES:,} bytes, or it holds too many values")
         left += [(each, depth + 1) for each in inside]

@@ -11,10 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lenet_lightning import metadata
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.metadata import METADATA_KEY
+from lenet_lightning.metadata import DIGITS, METADATA_KEY, check_metadata, check_size, parse_metadata
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.pickled import unpickle
 
@@ -45,27 +44,27 @@ FORMS = {
 }
 
 
-def facts_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
+def metadata_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
     """Return what is true of any weights of a network (by its name in NETWORKS) trained on pixels normalised so."""
     kind = NETWORKS[network]
     return {
         "network": network,
         "parameters": sum(p.numel() for p in kind().parameters()),
-        "classes": list(metadata.DIGITS),
+        "classes": list(DIGITS),
         "mean": kind.MEAN if mean is None else mean,
         "std": kind.STD if std is None else std,
     }
 
 
-def pack(state_dict: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Give the safetensors file of a network's state_dict and facts about it (plain JSON values).
+def pack(state_dict: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
+    """Give the safetensors file of a network's state_dict and metadata about it (plain JSON values).
 
-    Equal weights are equal files as long as no time or path is among the facts.
+    Equal weights are equal files as long as no time or path is among the metadata.
     """
-    return save(state_dict, {METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    return save(state_dict, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
+def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: Path) -> None:
     """Write what `pack` gives.
 
     Raises:
@@ -73,11 +72,11 @@ def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> N
     """
     with replacing(path) as partial:
         # safetensors' own writing to a file raises something other than OSError when the disk is full
-        partial.write_bytes(pack(state_dict, facts))
+        partial.write_bytes(pack(state_dict, metadata))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Give the state_dict, in the network's own names, and the facts of a .safetensors, .ckpt, .pth or .pt file.
+    """Give the state_dict, in the network's own names, and the metadata of a .safetensors, .ckpt, .pth or .pt file.
 
     Nothing in the file is run. Of a checkpoint, the weight average is taken where there is one. A .pth or .pt says
     which network it is of by the names in it.
@@ -91,39 +90,39 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(f"{shown}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
         raise UsageError(f"{shown}: no such weights file; `fit` writes weights.safetensors into its run folder")
-    state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    state_dict, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
     # float64 may be beyond what float32 holds
     state_dict = {name: values.detach().to(torch.float32) for name, values in state_dict.items()}
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
         raise RunError(f"{shown}: has weights that are not finite in {', '.join(broken)}; train again")
-    return state_dict, facts
+    return state_dict, metadata
 
 
 def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Give the network with the weights of a file that `read` takes, for evaluation, and the facts.
+    """Give the network with the weights of a file that `read` takes, for evaluation, and the metadata.
 
     Raises:
         UsageError, RunError: as `read` does.
     """
-    state_dict, facts = read(path)
-    network = NETWORKS[facts["network"]]()
+    state_dict, metadata = read(path)
+    network = NETWORKS[metadata["network"]]()
     network.load_state_dict(state_dict)
-    return network.eval().requires_grad_(False), facts
+    return network.eval().requires_grad_(False), metadata
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        size = metadata.check_size(path)
+        size = check_size(path)
         with path.open("rb") as file:
             (header,) = struct.unpack("<Q", file.read(8))
         if not 0 < header <= min(size - 8, MOST_HEADER):
             raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            facts = metadata.parse(path, (file.metadata() or {})[METADATA_KEY])
-            name = facts.get("network", "lenet5")
+            metadata = parse_metadata(path, (file.metadata() or {})[METADATA_KEY])
+            name = metadata.get("network", "lenet5")
             slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118
             _check_fit(path, name, {each: (tuple(part.get_shape()), part.get_dtype()) for each, part in slices.items()})
-            return {each: file.get_tensor(each) for each in slices}, facts_of(name) | facts
+            return {each: file.get_tensor(each) for each in slices}, metadata_of(name) | metadata
     except (SafetensorError, KeyError, ValueError, OSError, struct.error) as error:
         raise RunError(
             f"{printable(path)}: must be a weights file written by `fit` or `export`, "
@@ -134,23 +133,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
     if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
-        state_dict, facts = _of_checkpoint(path, saved)
+        state_dict, metadata = _of_checkpoint(path, saved)
     else:
-        state_dict, facts = _of_state_dict(path, saved)
+        state_dict, metadata = _of_state_dict(path, saved)
     kinds = {name: (tuple(values.shape), FLOATS.get(values.dtype, values.dtype)) for name, values in state_dict.items()}
-    _check_fit(path, facts["network"], kinds)
-    return state_dict, facts
+    _check_fit(path, metadata["network"], kinds)
+    return state_dict, metadata
 
 
 def _of_state_dict(path: Path, saved: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     _check_is_state_dict(path, saved)
     name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
-    facts = facts_of(name)
+    metadata = metadata_of(name)
     for form in FORMS.values():
         ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
         if saved.keys() == ours.keys():
-            return {ours[name]: values for name, values in saved.items()}, facts
-    return saved, facts
+            return {ours[name]: values for name, values in saved.items()}, metadata
+    return saved, metadata
 
 
 def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -164,7 +163,7 @@ def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Te
     _check_is_state_dict(path, state_dict)
     return (
         _below("averaged.module.", state_dict) or _below("network.", state_dict),
-        facts_of(**metadata.check(path, said)),
+        metadata_of(**check_metadata(path, said)),
     )
 
 

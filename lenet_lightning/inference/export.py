@@ -54,16 +54,18 @@ def main(args: list[str]) -> int:
     options = parser.parse_args(args)
     _refuse(options.format, options.form, options.weights, options.output)
     recognizer = Recognizer(options.weights)
-    network, facts = weights.load(recognizer.weights)
-    target = options.output or Path(f"{facts['network']}.{options.format}")
-    if options.form and facts["network"] != "lenet5":
-        raise UsageError(f"--form {options.form}: only lenet5 has forms, {recognizer.weights} is of {facts['network']}")
+    network, metadata = weights.load(recognizer.weights)
+    target = options.output or Path(f"{metadata['network']}.{options.format}")
+    if options.form and metadata["network"] != "lenet5":
+        raise UsageError(
+            f"--form {options.form}: only lenet5 has forms, {recognizer.weights} is of {metadata['network']}"
+        )
     if options.format == "pth":
         content = _pth(network, options.form)
     elif options.format == "safetensors":
-        content = weights.pack(network.state_dict(), facts)
+        content = weights.pack(network.state_dict(), metadata)
     else:
-        content = _onnx(network, facts)
+        content = _onnx(network, metadata)
 
     images = files.training_images(options.data)
     if images is None:
@@ -133,9 +135,9 @@ class _FromPixels(nn.Module):
         return self.network((pixels - self.mean) / self.std)
 
 
-def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
+def _onnx(network: nn.Module, metadata: dict[str, Any]) -> bytes:
     program = torch.onnx.export(
-        _FromPixels(network, facts["mean"], facts["std"]).eval(),
+        _FromPixels(network, metadata["mean"], metadata["std"]).eval(),
         # one image would be taken to mean that there is never more than one
         (torch.zeros(2, 1, 28, 28),),
         input_names=["pixels"],
@@ -148,7 +150,7 @@ def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
     # the exporter notes for each layer in which file of this machine it was called
     for part in (program.model.graph, *program.model.graph):
         part.metadata_props.clear()
-    program.model.metadata_props[METADATA_KEY] = json.dumps(facts, sort_keys=True)
+    program.model.metadata_props[METADATA_KEY] = json.dumps(metadata, sort_keys=True)
     return program.model_proto.SerializeToString(deterministic=True)
 
 

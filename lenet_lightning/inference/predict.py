@@ -98,7 +98,7 @@ def main(args: list[str]) -> int:
 
 def provenance(recognizer: Recognizer) -> str:
     """Say which weights read, and how well they do."""
-    accuracy = recognizer.facts.get("test/acc")
+    accuracy = recognizer.metadata.get("test/acc")
     return printable(recognizer.weights) + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
 
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lenet_lightning import metadata, run_folders
+from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.inference import picture
+from lenet_lightning.metadata import METADATA_KEY, check_size, parse_metadata
 
 # images that go through the network at once: more is no faster, and takes memory
 BATCH_SIZE = 256
@@ -72,7 +73,7 @@ class Recognizer:
         self.reject_below = reject_below
         self.weights = Path(weights) if weights else _default_weights()
         load = _load_onnx if self.weights.suffix == ".onnx" else _load_torch
-        self._network, self.facts = load(self.weights)
+        self._network, self.metadata = load(self.weights)
 
     def __call__(self, image: picture.Picture) -> Answer:
         """Read one picture: a path, a PIL image, an open file, or an array or tensor as `picture.frame` takes it.
@@ -124,15 +125,15 @@ def _load_torch(path: Path) -> tuple[Network, dict[str, Any]]:
 
     from lenet_lightning import weights
 
-    network, facts = weights.load(path)
-    mean, std = facts["mean"], facts["std"]
+    network, metadata = weights.load(path)
+    mean, std = metadata["mean"], metadata["std"]
 
     def run(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             pixels = torch.tensor(images).unsqueeze(1).float().div_(255)
             return network(pixels.sub_(mean).div_(std)).numpy()
 
-    return run, facts
+    return run, metadata
 
 
 def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
@@ -146,7 +147,7 @@ def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
     from lenet_lightning.inference import onnx_model
 
     onnxruntime.set_default_logger_severity(4)  # it would print what is raised below
-    metadata.check_size(path)
+    check_size(path)
 
     def set_up() -> Any:
         content = path.read_bytes()
@@ -191,8 +192,8 @@ def _load_onnx(path: Path) -> tuple[Network, dict[str, Any]]:
         raise RunError(f"{shown}: {error}") from error
     if not np.isfinite(blank).all():
         raise RunError(f"{shown}: must give finite logits, gives others for a black image; take other weights")
-    text = session.get_modelmeta().custom_metadata_map.get(metadata.METADATA_KEY, "{}")
-    return run, metadata.parse(path, text)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+    return run, parse_metadata(path, text)
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

@@ -232,5 +232,5 @@ def _hostname(host: str) -> str | None:
 
 def _provenance(recognizer: Recognizer) -> str:
     weights = "/".join(recognizer.weights.parts[-2:])
-    accuracy = recognizer.facts.get("test/acc")
+    accuracy = recognizer.metadata.get("test/acc")
     return f"Weights: {weights}" + ("" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right")

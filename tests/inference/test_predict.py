@@ -257,7 +257,7 @@ def another(tmp_path_factory, threes):
     last = next(name for name in reversed(state) if name.endswith("bias"))
     state[last][3] = 5
     folder = tmp_path_factory.mktemp("another")
-    weights.write(state, weights.facts_of("lenet5"), folder / "w.safetensors")
+    weights.write(state, weights.metadata_of("lenet5"), folder / "w.safetensors")
     torch.save(state, folder / "w.pth")
     torch.save({"state_dict": {f"network.{name}": values for name, values in state.items()}}, folder / "w.ckpt")
     shutil.copy(threes, folder / "w.onnx")
