@@ -195,12 +195,12 @@ BAD = [
     Case(
         "broken link.png",
         lambda path: path.symlink_to("nowhere"),
-        error="cannot be read: No such file or directory (a link that leads nowhere); name another",
+        error="cannot be read: No such file or directory (a broken link); name another",
     ),
     Case(
         "link to itself.png",
         lambda path: path.symlink_to(path.name),
-        error="cannot be read: Too many levels of symbolic links (a link that leads nowhere); name another",
+        error="cannot be read: Too many levels of symbolic links (a broken link); name another",
     ),
 ]
 
