@@ -239,7 +239,7 @@ def test_weights_that_answer_with_nan_are_named_in_the_error(tmp_path):
     state = {name: torch.full_like(values, 3e38) for name, values in LeNet5().state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
     recognizer = Recognizer(tmp_path / "w.pth")
-    with pytest.raises(RunError, match=r"w\.pth: must give finite logits"):
+    with pytest.raises(RunError, match=r"w\.pth: must return finite logits"):
         recognizer.logits(BLACK)
 
 
@@ -354,12 +354,12 @@ def test_a_line_about_many_names_is_short(tmp_path):
         write(state, tmp_path / name)
         assert "conv1.weight is missing, and 9 more" in refusal(tmp_path / name)
     save_file(state, tmp_path / "w.safetensors", {METADATA_KEY: "{}"})
-    assert "no layer of it, and 899 more" in refusal(tmp_path / "w.safetensors")
+    assert "not a layer of it, and 899 more" in refusal(tmp_path / "w.safetensors")
 
 
 def test_names_of_the_files_choice_are_escaped(tmp_path):
     torch.save(LeNet5().state_dict() | {"\x1b[2Jlayer\nerror: x": torch.zeros(1)}, tmp_path / "w.pth")
-    assert "\\x1b[2Jlayer error: x is no layer of it" in refusal(tmp_path / "w.pth")
+    assert "\\x1b[2Jlayer error: x is not a layer of it" in refusal(tmp_path / "w.pth")
     torch.save({"state_dict": {1: 2}}, tmp_path / "w.ckpt")
     assert "state_dict" in refusal(tmp_path / "w.ckpt")
 
@@ -414,7 +414,7 @@ ONNX = {
         "nodes": [*(helper.make_node("Identity", ["first"], [f"x{at}"]) for at in range(1_000)), IDENTITY]
     },
     "bytes besides weights": lambda: {"doc_string": "x" * 2_000_000},
-    "must give finite logits": lambda: {
+    "must return finite logits": lambda: {
         "nodes": [helper.make_node("Log", ["first"], ["log"]), helper.make_node("Neg", ["log"], ["logits"])]
     },
     "for 1 images": lambda: {

@@ -1,4 +1,4 @@
-"""A picture of what was read: each picture, the 28 x 28 that the network saw of it, and the ten probabilities."""
+"""Draw the predictions: each picture, the 28 x 28 image that the network saw, and the ten probabilities."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from lenet_lightning.inference import picture
 from lenet_lightning.inference.recognizer import Answer
 from lenet_lightning.inference.rows import Row
 
-# more would make a picture that nobody can look at
+# more cells would be too many to look at
 MOST = 60
 
 _SIDE = 140  # of the picture, of the 28 x 28 (5 times enlarged), and of the bars
@@ -22,10 +22,10 @@ _BAR, _BEST, _INK, _FAINT = "#9db4d3", "#1f4e9c", "#1a1a1a", "#8a8a8a"
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Write a PNG with a cell for each answer, at most 60.
+    """Write a PNG with a cell for each answer, at most MOST.
 
     Raises:
-        RunError: the file cannot be written; an older one is intact.
+        RunError: the file cannot be written; an older one stays as it was.
     """
     cells = [(row, answer) for row in rows for answer in (row.answers or (None,))]
     if len(cells) > MOST:
@@ -66,8 +66,8 @@ def _cell(row: Row, answer: Answer | None) -> Image.Image:
     cell.paste(Image.fromarray(answer.seen).resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, top))
     left += _SIDE + _GAP
     best = answer.ranked[0]
-    said = f"{best}  {answer.probabilities[best]:.1%}" + ("  rejected" if answer.rejected else "")
-    pen.text((left, _GAP - 3), said, _FAINT if answer.rejected else _BEST, large)
+    result = f"{best}  {answer.probabilities[best]:.1%}" + ("  rejected" if answer.rejected else "")
+    pen.text((left, _GAP - 3), result, _FAINT if answer.rejected else _BEST, large)
     step = _SIDE / 10
     for digit, probability in enumerate(answer.probabilities):
         y = top + digit * step

@@ -183,11 +183,11 @@ def _check_file(path: Path | str, name: str) -> None:
     except (OSError, ValueError) as error:
         broken = " (a broken link)" if os.path.islink(path) else ""
         raise RunError(
-            f"{name}: cannot be read: {one_line(getattr(error, 'strerror', None) or error)}{broken}; name another"
+            f"{name}: cannot be read: {one_line(getattr(error, 'strerror', None) or error)}{broken}; pass another"
         ) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise RunError(f"{name}: must be a picture file, is {kind}; name another")
+        raise RunError(f"{name}: must be a picture file, is {kind}; pass another")
     if not os.access(path, os.R_OK):
         raise RunError(f"{name}: cannot be read: {os.strerror(13)}; change its permissions")
 

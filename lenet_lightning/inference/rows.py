@@ -13,7 +13,15 @@ FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "er
 
 @dataclass(frozen=True)
 class Row:
-    """What was read in one picture, or why nothing was."""
+    """One picture with its answers, or with the reason why it was not read.
+
+    Attributes:
+        source: what to read; None if it cannot be.
+        name: as printed.
+        answers: one for each digit.
+        error: why it was not read, or None.
+        line: whether the picture was read as a row of digits.
+    """
 
     source: Path | BinaryIO | None
     name: str
@@ -22,7 +30,7 @@ class Row:
     line: bool = False
 
     def fields(self) -> dict[str, Any]:
-        """Give plain values by the names in FIELDS: what `--json` and `--csv` hold.
+        """Return plain values by the names in FIELDS, as `--json` and `--csv` print them.
 
         With `--line`, digit and second are strings of digits, and probability is that of all digits together.
         """
@@ -42,7 +50,7 @@ class Row:
         }
 
     def text(self, width: int) -> str:
-        """Give the line that a person reads."""
+        """Return the line for a terminal, the name padded to `width`."""
         fields = self.fields()
         name = printable(self.name).ljust(width)
         if fields["probability"] is None:

@@ -334,7 +334,7 @@ def test_a_pth_of_another_network_is_refused_by_its_layers(capsys):
     assert main(["export", "--format", "onnx", "--weights", "other.pth"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "conv1.weight is missing" in line
-    assert "0.weight is no layer of it" in line
+    assert "0.weight is not a layer of it" in line
 
 
 @pytest.mark.faults  # seconds each

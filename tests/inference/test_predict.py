@@ -346,7 +346,7 @@ def test_a_target_that_cannot_be_is_told_before_anything_is_read(command, digits
     Path("folder.png").mkdir()
     code, out, err = command("a.png", "--picture", target)
     assert (code, out) == (2, "")
-    assert err == f"error: --picture {target}: must be a .png to write, in a folder that exists; name another\n"
+    assert err == f"error: --picture {target}: must be a .png to write, in a folder that exists; pass another\n"
 
 
 def test_a_target_that_cannot_be_written_leaves_the_older_one(command, digits, monkeypatch):
