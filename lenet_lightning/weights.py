@@ -75,6 +75,16 @@ def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: Path) -
 
     Raises:
         OSError: the folder cannot be written to, or is full; an older file stays as it was.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from lenet_lightning import LeNet5
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "lenet5.safetensors")
+        ...     write(LeNet5().state_dict(), metadata_of("lenet5"), path)
+        ...     state_dict, metadata = read(path)
+        >>> metadata["network"], metadata["parameters"], tuple(state_dict["conv1.weight"].shape)
+        ('lenet5', 61706, (6, 1, 5, 5))
     """
     with replacing(path) as partial:
         # safetensors' own function raises something other than OSError when the disk is full

@@ -62,6 +62,17 @@ class Recognizer:
     Raises:
         UsageError: the file does not exist or has another suffix; invert or reject_below is invalid.
         RunError: the file is damaged, too large, does not fit its network, or has invalid contents.
+
+    Example:
+        >>> import numpy as np
+        >>> from lenet_lightning import Recognizer, weights
+        >>> paper = np.full((100, 100), 255, np.uint8)
+        >>> paper[20:28, 30:70] = 0  # a 7: its bar, then its stem
+        >>> for row in range(20, 80):
+        ...     paper[row, 62 - row // 4 : 70 - row // 4] = 0
+        >>> answer = Recognizer(weights.SHIPPED)(paper)
+        >>> answer.digit, answer.probabilities.shape
+        (7, (10,))
     """
 
     def __init__(self, weights: Path | str | None = None, invert: str = "auto", reject_below: float = 0.0) -> None:
