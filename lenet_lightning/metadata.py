@@ -1,4 +1,4 @@
-"""What every weights file is held to, whatever its format: its size, and the metadata in it. Imports no torch."""
+"""Check the size and the metadata of weights files of every format. Imports no torch."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def _between(lowest: float, highest: float, *kinds: type) -> Any:
-    # a bool is no number here, and NaN is between nothing
+    # a bool is not a number here, and NaN fails every comparison
     return lambda value: type(value) in kinds and lowest <= value <= highest
 
 
-# of each field that is known, whether a value is valid, and the rule in words
+# of each known field: whether a value is valid, and the rule in words
 FIELDS = {
     "network": (lambda value: type(value) is str and value in NETWORKS, f"one of {', '.join(NETWORKS)}"),
     "parameters": (_between(1, 2**31, int), "a whole number from 1 to 2^31"),
@@ -34,10 +34,10 @@ FIELDS = {
 
 
 def check_size(path: Path) -> int:
-    """Return the bytes of a file that is to be loaded.
+    """Return the size of a file in bytes.
 
     Raises:
-        RunError: they are more than MOST_BYTES.
+        RunError: it is more than MOST_BYTES.
     """
     found = path.stat().st_size
     if found > MOST_BYTES:
@@ -47,11 +47,11 @@ def check_size(path: Path) -> int:
     return found
 
 
-def parse(path: Path, text: str) -> dict[str, Any]:
-    """Return the fields known here of a file's metadata, JSON as text, once each is found valid.
+def parse_metadata(path: Path, text: str) -> dict[str, Any]:
+    """Return the known fields of a file's metadata, which is JSON text.
 
     Raises:
-        RunError: it is no JSON object, is too long or too deep, or a field is invalid.
+        RunError: it is not a JSON object, is too long or too deep, or a field is invalid.
     """
     try:
         if len(text) > MOST_METADATA:
@@ -63,11 +63,11 @@ def parse(path: Path, text: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise RunError(f"{printable(path)}: its metadata must be a JSON object, is a {type(found).__name__}")
-    return check(path, found)
+    return check_metadata(path, found)
 
 
-def check(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
-    """Return those of `fields` that are known here, once each is found valid; others, and their values, are left out.
+def check_metadata(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
+    """Return the known ones of `fields`; the others are ignored.
 
     Raises:
         RunError: a field is of the wrong type or out of range.
@@ -78,5 +78,5 @@ def check(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:
         if not is_valid(value):
             plain = isinstance(value, str | int | float | None)
             got = one_line(repr(value), 60) if plain else f"a {type(value).__name__}"
-            raise RunError(f"{printable(path)}: {name} must be {rule}, is {got}; take weights that are intact")
+            raise RunError(f"{printable(path)}: {name} must be {rule}, is {got}; use weights that are intact")
     return known

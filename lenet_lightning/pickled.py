@@ -1,4 +1,4 @@
-"""What torch.save wrote, read within bounds of memory and time, and without running anything in it."""
+"""Read files of torch.save within limits of memory and time, and without running code in them."""
 
 import io
 import pickle
@@ -13,15 +13,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lenet_lightning import metadata
 from lenet_lightning.errors import RunError, one_line, printable
+from lenet_lightning.metadata import MOST_BYTES, check_size
 
-MOST_PICKLED = 256 * 1024  # bytes of the pickle, which the tensors' values are no part of; a checkpoint's has 14 kB
-MOST_VALUES = 100_000  # counted as often as they are referred to; a checkpoint has some 3,000
-MOST_DEPTH = 50  # of what is nested
+MOST_PICKLED = 256 * 1024  # bytes of the pickle, without the tensors' values; a checkpoint's has 14 kB
+MOST_VALUES = 100_000  # each counted as often as it is referred to; a checkpoint has some 3,000
+MOST_DEPTH = 50  # of nesting
 MOST_ENTRIES = 10_000  # of the zip; a checkpoint has 60
 
-# torch's own list lets through what allocates as much as a number in the file asks for
+# torch's own list includes functions that allocate as much memory as a number in the file asks for
 _GLOBALS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch(\.cuda)? \w+Storage"
     r"|torch (Size|device|bool|b?float\d+|u?int\d+)|(__builtin__|builtins) set"
@@ -30,26 +30,26 @@ _PLAIN = (str, bytes, int, float, type(None), torch.dtype, torch.device)
 
 
 def unpickle(path: Path) -> Any:
-    """Read a file that torch.save wrote, a zip or the pickles of before torch 1.6, without running anything in it.
+    """Return what torch.save wrote to a file, a zip or the pickles of before torch 1.6, without running code in it.
 
     Raises:
         RunError: it is damaged, too large, compressed, or holds something other than tensors and plain values.
     """
-    metadata.check_size(path)
+    check_size(path)
     try:
         content = path.read_bytes()
         content = _checked_zip(content) if content.startswith(b"PK\x03\x04") else _checked_pickles(content)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is refused in a moment
+            warnings.simplefilter("ignore")  # about what is refused below
             saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_values(saved)
         return saved
     except _Refusal as error:
         reason = f"{error}; save state_dict() alone"
     except pickle.UnpicklingError:
-        # torch's own text advises to switch the check off
+        # torch's own message advises to switch the check off
         reason = "it holds something other than tensors and plain values, or is damaged; save state_dict() alone"
-    except Exception as error:  # whatever a made-up file makes torch raise
+    except Exception as error:  # a crafted file can make torch raise anything
         reason = f"it is damaged ({one_line(error, 100)})" if str(error) else "it is damaged"
     raise RunError(f"{printable(path)}: cannot be loaded: {reason}")
 
@@ -59,14 +59,14 @@ class _Refusal(pickle.UnpicklingError):
 
 
 def _checked_zip(content: bytes) -> bytes:
-    """Return the zip written anew, so that torch's reader of zips sees what was checked here and nothing else."""
+    """Return the zip rewritten, so that torch's own zip reader sees exactly what was checked here."""
     if content.count(b"PK\x01\x02") > MOST_ENTRIES:
         raise _Refusal(f"it has more than {MOST_ENTRIES:,} entries")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise _Refusal("it is compressed, which torch.save never does")
-        # what is stored takes the space of its size, unless entries overlap
+        # stored entries take as many bytes as they have, unless they overlap
         if sum(entry.file_size for entry in entries) > len(content):
             raise _Refusal("its entries claim more bytes than it has")
         records = {entry.filename.lower(): (entry.filename, archive.read(entry)) for entry in entries}
@@ -74,7 +74,7 @@ def _checked_zip(content: bytes) -> bytes:
         raise _Refusal("two of its entries have the same name")
     if any(name.endswith("/constants.pkl") for name in records):
         raise _Refusal("it is a TorchScript archive")
-    # torch's reader finds a name in upper case, too
+    # torch's reader ignores the case of names
     for name, (_, record) in records.items():
         if name.endswith("data.pkl"):
             if len(record) > MOST_PICKLED:
@@ -97,11 +97,12 @@ def _checked_pickles(content: bytes) -> bytes:
 def _check_pickle(stream: BinaryIO) -> None:
     """Go through a pickle without building anything; refuse what would take long to build or to hash.
 
-    Few bytes can hold tuples of tuples so often that their hash, in C, is never done, or so deep that it crashes.
+    A few bytes can describe tuples of tuples so large that hashing them, in C, never ends, or so deep that it crashes.
     """
-    stack: list[tuple[int, int]] = []  # of each value that would be there: how many values it has, how deep
+    stack: list[tuple[int, int]] = []  # of each value that would be built: how many values it has, how deep
     marks: list[int] = []
     memo: dict[int, tuple[int, int]] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "GLOBAL" and not _GLOBALS.fullmatch(argument):
             raise _Refusal("it holds something other than tensors and plain values, or is damaged")
@@ -126,10 +127,10 @@ def _check_pickle(stream: BinaryIO) -> None:
 
 
 def _check_values(saved: Any) -> None:
-    """Refuse what others would copy without end: lists within themselves, tensors that are larger than what they hold.
+    """Refuse what could not be copied: lists within themselves, tensors larger than their values in the file.
 
     Raises:
-        _Refusal: there are too many values, or tensors that are too large or not plain ones.
+        _Refusal: there are too many values, or tensors that are too large or not plain.
     """
     left, values, total = [(saved, 0)], 1, 0
     while left:
@@ -141,13 +142,13 @@ def _check_values(saved: Any) -> None:
             total += value.numel() * value.element_size()
         elif isinstance(value, dict):
             if isinstance(value, OrderedDict):
-                vars(value).clear()  # attributes of the file's choice would hide methods
+                vars(value).clear()  # attributes from the file would hide methods
             inside = [*value.keys(), *value.values()]
         elif isinstance(value, list | tuple | set):
             inside = list(value)
         elif not isinstance(value, _PLAIN):
             raise _Refusal(f"it holds a {type(value).__name__}")
         values += len(inside)
-        if total > metadata.MOST_BYTES or values > MOST_VALUES or depth > MOST_DEPTH:
-            raise _Refusal(f"its tensors have more than {metadata.MOST_BYTES:,} bytes, or it holds too many values")
+        if total > MOST_BYTES or values > MOST_VALUES or depth > MOST_DEPTH:
+            raise _Refusal(f"its tensors have more than {MOST_BYTES:,} bytes, or it holds too many values")
         left += [(each, depth + 1) for each in inside]

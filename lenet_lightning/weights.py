@@ -1,7 +1,8 @@
-"""Weights files: safetensors of ours, read and written; .ckpt of `fit` and .pth of the tutorial, read."""
+"""Read and write weights files: .safetensors of this project; `fit`'s .ckpt and the tutorial's .pth are only read."""
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lenet_lightning import metadata
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.metadata import METADATA_KEY
+from lenet_lightning.metadata import DIGITS, METADATA_KEY, check_metadata, check_size, parse_metadata
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.pickled import unpickle
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 
-# of the default run: whoever has trained nothing yet can still read digits
+# of the default run, so that digits can be predicted before anything is trained
 SHIPPED = Path(__file__).with_name("lenet5.safetensors")
 
-# of a .safetensors; ours have 1,000
+# bytes of a .safetensors file's header; ours have 1,000
 MOST_HEADER = 1_000_000
 
-# types that are converted to float32, by torch's name and by safetensors'
+# types that are converted to float32: torch's, and safetensors' names for them
 FLOATS = {
     torch.float32: "F32",
     torch.float64: "F64",
@@ -33,7 +33,7 @@ FLOATS = {
     torch.bfloat16: "BF16",
 }
 
-# the tutorial writes its network in three forms: what each calls the layers that LeNet5 calls by the first one's names
+# the tutorial writes its network in three forms: each one's names of the layers; LeNet5 has those of the first
 FORMS = {
     form: dict(zip(("conv1", "conv2", "linear1", "linear2", "linear3"), names, strict=True))
     for form, names in {
@@ -44,85 +44,101 @@ FORMS = {
 }
 
 
-def facts_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
-    """Return what is true of any weights of a network (by its name in NETWORKS) trained on pixels normalised so."""
+def metadata_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
+    """Return the metadata that all weights of a network share.
+
+    Args:
+        network: its name in NETWORKS.
+        mean: of the pixels it is trained on, by which they are normalised; the network's own by default.
+        std: likewise.
+    """
     kind = NETWORKS[network]
     return {
         "network": network,
         "parameters": sum(p.numel() for p in kind().parameters()),
-        "classes": list(metadata.DIGITS),
+        "classes": list(DIGITS),
         "mean": kind.MEAN if mean is None else mean,
         "std": kind.STD if std is None else std,
     }
 
 
-def pack(state_dict: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Give the safetensors file of a network's state_dict and facts about it (plain JSON values).
+def pack(state_dict: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
+    """Return the bytes of a .safetensors file with a network's state_dict and metadata (plain JSON values).
 
-    Equal weights are equal files as long as no time or path is among the facts.
+    Equal arguments give equal bytes.
     """
-    return save(state_dict, {METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    return save(state_dict, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def write(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
-    """Write what `pack` gives.
+def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: Path) -> None:
+    """Write a .safetensors file with a network's state_dict and metadata, see `pack`.
 
     Raises:
-        OSError: the folder cannot be written to, or is full; an older file is intact.
+        OSError: the folder cannot be written to, or is full; an older file stays as it was.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from lenet_lightning import LeNet5
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "lenet5.safetensors")
+        ...     write(LeNet5().state_dict(), metadata_of("lenet5"), path)
+        ...     state_dict, metadata = read(path)
+        >>> metadata["network"], metadata["parameters"], tuple(state_dict["conv1.weight"].shape)
+        ('lenet5', 61706, (6, 1, 5, 5))
     """
     with replacing(path) as partial:
-        # safetensors' own writing to a file raises something other than OSError when the disk is full
-        partial.write_bytes(pack(state_dict, facts))
+        # safetensors' own function raises something other than OSError when the disk is full
+        partial.write_bytes(pack(state_dict, metadata))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Give the state_dict, in the network's own names, and the facts of a .safetensors, .ckpt, .pth or .pt file.
+    """Return the state_dict, in the network's own names, and the metadata of a .safetensors, .ckpt, .pth or .pt file.
 
-    Nothing in the file is run. Of a checkpoint, the weight average is taken where there is one. A .pth or .pt says
-    which network it is of by the names in it.
+    No code in the file is run. Of a checkpoint, the weight average is returned where there is one. The network of a
+    .pth or .pt file is recognised by the names in it.
 
     Raises:
-        UsageError: there is no such file, or its name ends otherwise.
-        RunError: it is damaged, not one of these, has weights that are not finite, or does not fit its network.
+        UsageError: the file does not exist or has another suffix.
+        RunError: it is damaged, of another format, has weights that are not finite, or does not fit its network.
     """
     shown = printable(path)
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{shown}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
         raise UsageError(f"{shown}: no such weights file; `fit` writes weights.safetensors into its run folder")
-    state_dict, facts = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    # float64 may be beyond what float32 holds
+    state_dict, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    # a float64 may be too large for float32
     state_dict = {name: values.detach().to(torch.float32) for name, values in state_dict.items()}
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
         raise RunError(f"{shown}: has weights that are not finite in {', '.join(broken)}; train again")
-    return state_dict, facts
+    return state_dict, metadata
 
 
 def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Give the network with the weights of a file that `read` takes, for evaluation, and the facts.
+    """Return the network, in evaluation mode and without gradients, and the metadata of a file that `read` accepts.
 
     Raises:
-        UsageError, RunError: as `read` does.
+        UsageError, RunError: as `read`.
     """
-    state_dict, facts = read(path)
-    network = NETWORKS[facts["network"]]()
+    state_dict, metadata = read(path)
+    network = NETWORKS[metadata["network"]]()
     network.load_state_dict(state_dict)
-    return network.eval().requires_grad_(False), facts
+    return network.eval().requires_grad_(False), metadata
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        size = metadata.check_size(path)
+        size = check_size(path)
         with path.open("rb") as file:
             (header,) = struct.unpack("<Q", file.read(8))
         if not 0 < header <= min(size - 8, MOST_HEADER):
             raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            facts = metadata.parse(path, (file.metadata() or {})[METADATA_KEY])
-            name = facts.get("network", "lenet5")
-            slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118
+            metadata = parse_metadata(path, (file.metadata() or {})[METADATA_KEY])
+            name = metadata.get("network", "lenet5")
+            slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118 - not a dict
             _check_fit(path, name, {each: (tuple(part.get_shape()), part.get_dtype()) for each, part in slices.items()})
-            return {each: file.get_tensor(each) for each in slices}, facts_of(name) | facts
+            return {each: file.get_tensor(each) for each in slices}, metadata_of(name) | metadata
     except (SafetensorError, KeyError, ValueError, OSError, struct.error) as error:
         raise RunError(
             f"{printable(path)}: must be a weights file written by `fit` or `export`, "
@@ -133,37 +149,37 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
     if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
-        state_dict, facts = _of_checkpoint(path, saved)
+        state_dict, metadata = _of_checkpoint(path, saved)
     else:
-        state_dict, facts = _of_state_dict(path, saved)
+        state_dict, metadata = _of_state_dict(path, saved)
     kinds = {name: (tuple(values.shape), FLOATS.get(values.dtype, values.dtype)) for name, values in state_dict.items()}
-    _check_fit(path, facts["network"], kinds)
-    return state_dict, facts
+    _check_fit(path, metadata["network"], kinds)
+    return state_dict, metadata
 
 
 def _of_state_dict(path: Path, saved: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     _check_is_state_dict(path, saved)
     name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
-    facts = facts_of(name)
+    metadata = metadata_of(name)
     for form in FORMS.values():
         ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
         if saved.keys() == ours.keys():
-            return {ours[name]: values for name, values in saved.items()}, facts
-    return saved, facts
+            return {ours[name]: values for name, values in saved.items()}, metadata
+    return saved, metadata
 
 
 def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     network, pixels = (checkpoint.get(key, {}) for key in ("hyper_parameters", "datamodule_hyper_parameters"))
     if not isinstance(network, dict) or not isinstance(pixels, dict):
-        raise RunError(f"{printable(path)}: hyper_parameters must be names and values; name a checkpoint of `fit`")
-    # before there were three networks a checkpoint named none
-    said = {"network": network.get("network", "lenet5")}
-    said |= {name: pixels[name] for name in ("mean", "std") if name in pixels}
+        raise RunError(f"{printable(path)}: hyper_parameters must be names and values; pass a checkpoint of `fit`")
+    # checkpoints of earlier versions, with one network, do not name it
+    fields = {"network": network.get("network", "lenet5")}
+    fields |= {name: pixels[name] for name in ("mean", "std") if name in pixels}
     state_dict = checkpoint["state_dict"]
     _check_is_state_dict(path, state_dict)
     return (
         _below("averaged.module.", state_dict) or _below("network.", state_dict),
-        facts_of(**metadata.check(path, said)),
+        metadata_of(**check_metadata(path, fields)),
     )
 
 
@@ -171,23 +187,23 @@ def _check_is_state_dict(path: Path, saved: Any) -> None:
     if not isinstance(saved, dict):
         raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__}")
     if not all(isinstance(name, str) and isinstance(values, Tensor) for name, values in saved.items()):
-        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__} that is none")
+        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__} of something else")
 
 
 def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): values for name, values in state_dict.items() if name.startswith(prefix)}
 
 
-def _check_fit(path: Path, name: str, found: dict[str, tuple[tuple[int, ...], object]]) -> None:
-    """Hold names, shapes and types (safetensors' names of them) against a network's.
+def _check_fit(path: Path, name: str, found: Mapping[str, tuple[tuple[int, ...], object]]) -> None:
+    """Check names, shapes and types (safetensors' names of them) against a network's.
 
     Raises:
-        RunError: a tensor is missing, is of another shape, is no real float, or there is one too many.
+        RunError: a tensor is missing, unknown, of another shape, or not of a real float type.
     """
     network = NETWORKS[name]()
     expected = {name: tuple(values.shape) for name, values in network.state_dict().items()}
     faults = _first_of([f"{name} is missing" for name in expected if name not in found])
-    faults += _first_of([f"{one_line(name, 60)} is no layer of it" for name in found if name not in expected])
+    faults += _first_of([f"{one_line(name, 60)} is not a layer of it" for name in found if name not in expected])
     both = {name: found[name] for name in expected if name in found}
     faults += _first_of(
         [

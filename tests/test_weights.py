@@ -13,39 +13,41 @@ import torch
 from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 
-from lenet_lightning import LeNet5, Recognizer, metadata, weights
+from lenet_lightning import LeNet5, Recognizer, weights
 from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.metadata import METADATA_KEY
+from lenet_lightning.metadata import NETWORKS as NAMES
 from lenet_lightning.networks import NETWORKS
 
-FACTS = {"network": "lenet5", "mean": 0.1307, "classes": list("0123456789")}
+METADATA = {"network": "lenet5", "mean": 0.1307, "classes": list("0123456789")}
 
 
 def test_the_shipped_file_is_the_one_that_make_weights_made():
     content = weights.SHIPPED.read_bytes()
     assert hashlib.sha256(content).hexdigest() == "5f04007e2591721b9604d5a847b64e1f419878ed6cdd652bf5ffa814698f0b52"
-    _, facts = weights.read(weights.SHIPPED)
-    assert facts["test/acc"] >= 0.9935  # the bound of default.yaml
+    _, metadata = weights.read(weights.SHIPPED)
+    assert metadata["test/acc"] >= 0.9935  # the bound of default.yaml
 
 
 def test_what_is_written_is_read(tmp_path):
     state = LeNet5().state_dict()
-    weights.write(state, FACTS, tmp_path / "w.safetensors")
-    read, facts = weights.read(tmp_path / "w.safetensors")
-    assert facts == weights.facts_of("lenet5") | FACTS  # the rest is its network's
+    weights.write(state, METADATA, tmp_path / "w.safetensors")
+    read, metadata = weights.read(tmp_path / "w.safetensors")
+    assert metadata == weights.metadata_of("lenet5") | METADATA  # the rest is its network's
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
 
 
 def test_equal_weights_are_equal_files(tmp_path):
     state = LeNet5().state_dict()
-    weights.write(state, FACTS, tmp_path / "a.safetensors")
-    weights.write(state, dict(reversed(FACTS.items())), tmp_path / "b.safetensors")
+    weights.write(state, METADATA, tmp_path / "a.safetensors")
+    weights.write(state, dict(reversed(METADATA.items())), tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("size", [0, 5, 1_000, 200_000])
 def test_a_truncated_file_is_refused(tmp_path, size):
-    weights.write(LeNet5().state_dict(), FACTS, tmp_path / "w.safetensors")
+    weights.write(LeNet5().state_dict(), METADATA, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:size])
     with pytest.raises(RunError, match="damaged"):
         weights.read(tmp_path / "w.safetensors")
@@ -68,7 +70,7 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_older_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(OSError):
-            weights.write(LeNet5().state_dict(), FACTS, tmp_path / "w.safetensors")
+            weights.write(LeNet5().state_dict(), METADATA, tmp_path / "w.safetensors")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
@@ -104,7 +106,7 @@ def onnx_file(path, nodes=(), constants=None, text=None, **options):
     options = {"opset_imports": [helper.make_opsetid("", 20)], "ir_version": 10} | options
     model = helper.make_model(graph, **options)
     if text is not None:
-        helper.set_model_props(model, {metadata.METADATA_KEY: text})
+        helper.set_model_props(model, {METADATA_KEY: text})
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -115,7 +117,7 @@ def with_metadata(path, text):
     if path.suffix == ".onnx":
         onnx_file(path, text=text)
     elif path.suffix == ".safetensors":
-        save_file(state, path, {metadata.METADATA_KEY: text})
+        save_file(state, path, {METADATA_KEY: text})
     else:
         fields = json.loads(text)
         kept = {f"network.{name}": values for name, values in state.items()}
@@ -165,13 +167,13 @@ def test_metadata_that_is_no_object_too_deep_or_too_large_is_refused(tmp_path, s
 @pytest.mark.parametrize("suffix", ["safetensors", "onnx"])
 def test_metadata_of_others_is_ignored(tmp_path, suffix):
     text = json.dumps({"mean": 0.25, "theirs": "\x1b[31m", "notes": [[1]]})
-    facts = Recognizer(with_metadata(tmp_path / f"w.{suffix}", text)).facts
-    assert facts["mean"] == 0.25
-    assert not facts.keys() & {"theirs", "notes"}
+    metadata = Recognizer(with_metadata(tmp_path / f"w.{suffix}", text)).metadata
+    assert metadata["mean"] == 0.25
+    assert not metadata.keys() & {"theirs", "notes"}
 
 
 def test_every_network_is_known_by_its_name():
-    assert tuple(NETWORKS) == metadata.NETWORKS
+    assert tuple(NETWORKS) == NAMES
 
 
 def replaced(tensor):
@@ -207,7 +209,7 @@ def test_tensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["complex", "int", "bool", "another shape", "beyond float32", "not finite"])
 def test_safetensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
-    save_file(replaced(NO_WEIGHTS[kind]()), tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
+    save_file(replaced(NO_WEIGHTS[kind]()), tmp_path / "w.safetensors", {METADATA_KEY: "{}"})
     assert "linear3.bias" in refusal(tmp_path / "w.safetensors")
 
 
@@ -215,7 +217,7 @@ def test_safetensors_other_than_finite_real_floats_are_refused(tmp_path, kind):
 def test_real_floats_are_read_as_float32(tmp_path, kind):
     state = {name: values.to(kind) for name, values in LeNet5().state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
-    save_file(state, tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
+    save_file(state, tmp_path / "w.safetensors", {METADATA_KEY: "{}"})
     for name in ("w.pth", "w.safetensors"):
         read, _ = weights.read(tmp_path / name)
         assert all(values.dtype == torch.float32 for values in read.values())
@@ -237,7 +239,7 @@ def test_weights_that_answer_with_nan_are_named_in_the_error(tmp_path):
     state = {name: torch.full_like(values, 3e38) for name, values in LeNet5().state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
     recognizer = Recognizer(tmp_path / "w.pth")
-    with pytest.raises(RunError, match=r"w\.pth: must give finite logits"):
+    with pytest.raises(RunError, match=r"w\.pth: must return finite logits"):
         recognizer.logits(BLACK)
 
 
@@ -351,13 +353,13 @@ def test_a_line_about_many_names_is_short(tmp_path):
     for name, write in {"w.pth": torch.save, "w.ckpt": lambda s, path: torch.save({"state_dict": s}, path)}.items():
         write(state, tmp_path / name)
         assert "conv1.weight is missing, and 9 more" in refusal(tmp_path / name)
-    save_file(state, tmp_path / "w.safetensors", {metadata.METADATA_KEY: "{}"})
-    assert "no layer of it, and 899 more" in refusal(tmp_path / "w.safetensors")
+    save_file(state, tmp_path / "w.safetensors", {METADATA_KEY: "{}"})
+    assert "not a layer of it, and 899 more" in refusal(tmp_path / "w.safetensors")
 
 
 def test_names_of_the_files_choice_are_escaped(tmp_path):
     torch.save(LeNet5().state_dict() | {"\x1b[2Jlayer\nerror: x": torch.zeros(1)}, tmp_path / "w.pth")
-    assert "\\x1b[2Jlayer error: x is no layer of it" in refusal(tmp_path / "w.pth")
+    assert "\\x1b[2Jlayer error: x is not a layer of it" in refusal(tmp_path / "w.pth")
     torch.save({"state_dict": {1: 2}}, tmp_path / "w.ckpt")
     assert "state_dict" in refusal(tmp_path / "w.ckpt")
 
@@ -412,7 +414,7 @@ ONNX = {
         "nodes": [*(helper.make_node("Identity", ["first"], [f"x{at}"]) for at in range(1_000)), IDENTITY]
     },
     "bytes besides weights": lambda: {"doc_string": "x" * 2_000_000},
-    "must give finite logits": lambda: {
+    "must return finite logits": lambda: {
         "nodes": [helper.make_node("Log", ["first"], ["log"]), helper.make_node("Neg", ["log"], ["logits"])]
     },
     "for 1 images": lambda: {

@@ -1,5 +1,6 @@
-"""What a command line's model and data settings mean: the classifier of today, or one of 1989 or 1998."""
+"""What the settings of this project's command line mean: the classifier of today, or one of 1989 or 1998."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,10 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
 from lenet_lightning.historical.variants import VariedMNIST
 from lenet_lightning.training.classifier import DigitClassifier
+
+# configs/ is inside of an installed package, and beside the package in a checkout
+_INSIDE, _BESIDE = (Path(__file__).parents[level] / "configs" for level in (1, 2))
+DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
 
 
 def classifier(

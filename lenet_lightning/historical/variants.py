@@ -1,4 +1,4 @@
-"""Training digits of which each has a fixed number of distorted variants, shown in turn."""
+"""Training samples of which each has a fixed number of distorted variants, shown in turn."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,16 +14,16 @@ from lenet_lightning.data.dataset import VARIANTS, Batch, ResidentDigits, derive
 
 
 class VariedDigits(ResidentDigits):
-    """Digits shown as they are or as one of their variants: in n + 1 epochs each digit is shown once as each of them.
+    """Samples shown as they are or as one of their variants: in n + 1 epochs each sample is shown once as each of them.
 
-    So 60,000 digits with nine variants are the 600,000 of the second experiment in LeCun et al. 1998, section III.C, of
-    which any 60,000 in a row show each digit once.
+    So 60,000 samples with nine variants are the 600,000 of the second experiment in LeCun et al. 1998, section III.C,
+    of which any 60,000 in a row show each sample once.
 
     Args:
         images: (N, 1, 28, 28), uint8.
         labels: (N,), int64.
         distortion: what makes the variants.
-        variants: how many each digit has beside itself.
+        variants: how many each sample has beside itself.
         seed: of the variants, as a function of the numbers that distinguish them.
         epoch: a function that returns the epoch, numbered from 0.
     """

@@ -16,8 +16,8 @@ def main(args: list[str]) -> int:
     """Serve a page to draw digits on, until Ctrl-C.
 
     Raises:
-        UsageError: the `demo` extra is missing; the port is out of range; the host is no address of this machine; as
-            Recognizer.
+        UsageError: the `demo` extra is not installed; the port is out of range; the host is not an address of this
+            machine; as Recognizer.
         RunError: the port is taken or not allowed; as Recognizer.
     """
     parser = Parser("demo", main.__doc__)
@@ -42,9 +42,9 @@ def main(args: list[str]) -> int:
             if options.host not in server.LOCAL:
                 print(f"warning: --host {options.host}: whoever can reach it can use the page", file=sys.stderr)
             host = f"[{options.host}]" if ":" in options.host else options.host
-            print(f"draw on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)", flush=True)
+            print(f"draw on http://{host}:{listening.getsockname()[1]} (Ctrl-C stops it)", flush=True)
             server.serve(recognizer, options.host, listening)
-    except KeyboardInterrupt:  # the usual end
+    except KeyboardInterrupt:  # the usual way to stop
         return 130
     return 0
 
@@ -60,8 +60,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        if getattr(error, "errno", None) not in (errno.EADDRINUSE, errno.EACCES):
+        number = getattr(error, "errno", 0)
+        if number not in (errno.EADDRINUSE, errno.EACCES):
             raise UsageError(
                 f"--host must be an address of this machine, e.g. 127.0.0.1, got {one_line(host)}"
             ) from error
-        raise RunError(f"port {port} on {host}: {os.strerror(error.errno)}; choose another with --port") from error
+        raise RunError(f"port {port} on {host}: {os.strerror(number)}; choose another with --port") from error

@@ -1,4 +1,4 @@
-"""The trained network as a file to use elsewhere: checked against the network, then put in place."""
+"""The command `export`: write the trained network to a file for use elsewhere, once it is checked."""
 
 import io
 import json
@@ -17,20 +17,21 @@ from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.inference.recognizer import Recognizer
+from lenet_lightning.metadata import METADATA_KEY
 
-# how far a logit may be off. float32 keeps seven digits: after 20 epochs of Adam logits reach 51, and torch and ONNX
-# Runtime, both right, differ by 1.9e-5
+# how much a logit may differ. float32 has seven digits: after 20 epochs of Adam logits reach 51, and those of torch and
+# ONNX Runtime, both right, differ by 1.9e-5
 TOLERANCE = 1e-5
 RELATIVE_TOLERANCE = 1e-6  # of the largest logit
 
 
 def main(args: list[str]) -> int:
-    """Write the trained network to a file, put in place once it is found to answer as the network does.
+    """Write the trained network to a file, which is put in place once its logits are found equal to the network's.
 
     Raises:
-        UsageError: an option cannot be, names what is not there, or needs a package that is missing.
-        RunError: the weights are damaged, the file cannot be written, or does not answer as the network does; an older
-            file is intact.
+        UsageError: an option is invalid, refers to a missing file, or needs a package that is not installed.
+        RunError: the weights are damaged, the file cannot be written, or its logits differ; an older file stays as it
+            was.
     """
     parser = Parser("export", main.__doc__)
     parser.add_argument(
@@ -38,36 +39,38 @@ def main(args: list[str]) -> int:
         choices=("pth", "safetensors", "onnx"),
         required=True,
         help="pth: a plain state_dict, as the tutorial's; safetensors: with classes, mean, std and accuracy; "
-        "onnx: the same, takes pixels from 0 to 1, any number of images at once",
+        "onnx: the same; takes pixels from 0 to 1, any number of images at once",
     )
     parser.add_argument(
-        "--form", choices=tuple(weights.FORMS), help="the tutorial's class that loads a pth (default: v1)"
+        "--form", choices=tuple(weights.FORMS), help="the tutorial's class that is to load the pth (default: v1)"
     )
     parser.add_argument(
         "--weights", type=Path, help="what to export (default: the newest run's, else the shipped ones)"
     )
     parser.add_argument("--output", type=Path, help="the file to write (default: lenet5.pth, lenet5.onnx, ...)")
     parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="where MNIST may be, to check on (default: data)"
+        "--data", type=Path, default=Path("data"), help="where MNIST may be, to check with (default: data)"
     )
     options = parser.parse_args(args)
     _refuse(options.format, options.form, options.weights, options.output)
     recognizer = Recognizer(options.weights)
-    network, facts = weights.load(recognizer.weights)
-    target = options.output or Path(f"{facts['network']}.{options.format}")
-    if options.form and facts["network"] != "lenet5":
-        raise UsageError(f"--form {options.form}: only lenet5 has forms, {recognizer.weights} is of {facts['network']}")
+    network, metadata = weights.load(recognizer.weights)
+    target = options.output or Path(f"{metadata['network']}.{options.format}")
+    if options.form and metadata["network"] != "lenet5":
+        raise UsageError(
+            f"--form {options.form}: only lenet5 has forms, {recognizer.weights} is of {metadata['network']}"
+        )
     if options.format == "pth":
         content = _pth(network, options.form)
     elif options.format == "safetensors":
-        content = weights.pack(network.state_dict(), facts)
+        content = weights.pack(network.state_dict(), metadata)
     else:
-        content = _onnx(network, facts)
+        content = _onnx(network, metadata)
 
     images = files.training_images(options.data)
     if images is None:
         images = _made_up()
-        kind = f"made-up images, as no verified MNIST lies below {options.data}"
+        kind = f"made-up images, as there is no verified MNIST below {options.data}"
     else:
         kind = f"training images below {options.data}, the validation images among them"
     expected = recognizer.logits(images)
@@ -77,11 +80,11 @@ def main(args: list[str]) -> int:
             difference = _difference(partial, images, expected)
     except RunError as error:
         raise RunError(
-            f"{target}: not written, as it would not answer as {recognizer.weights} does: {error}"
+            f"{target}: not written, as it would not predict as {recognizer.weights} does: {error}"
         ) from error
     except OSError as error:
         raise RunError(
-            f"{target}: cannot be written ({error.strerror}); make room, or name another file with --output"
+            f"{target}: cannot be written ({error.strerror}); make room, or pass another file with --output"
         ) from error
     print(f"exported  {recognizer.weights}")
     print(f"to        {target}, {len(content):,} bytes")
@@ -91,10 +94,10 @@ def main(args: list[str]) -> int:
 
 def _refuse(format_: str, form: str | None, path: Path | None, target: Path | None) -> None:
     if form and format_ != "pth":
-        raise UsageError(f"--form {form}: only a pth has a form; leave it out, or ask for --format pth")
+        raise UsageError(f"--form {form}: only a pth has a form; leave it out, or pass --format pth")
     if path and path.suffix == ".onnx":
         raise UsageError(
-            f"--weights {path}: cannot be exported again; give the .safetensors, .ckpt or .pth that it was made from"
+            f"--weights {path}: cannot be exported again; pass the .safetensors, .ckpt or .pth that it was made from"
         )
     if target and target.suffix != f".{format_}":
         raise UsageError(f"--output {target}: must end with .{format_}, by which `predict` knows the format")
@@ -113,14 +116,14 @@ def _pth(network: nn.Module, form: str | None) -> bytes:
     for name, values in network.state_dict().items():
         layer, kind = name.split(".")
         renamed[f"{names.get(layer, layer)}.{kind}"] = values
-    # given a path, torch.save would write its name into the file
+    # to a path, torch.save would write the path's name into the file, too
     file = io.BytesIO()
     torch.save(renamed, file)
     return file.getvalue()
 
 
 class _FromPixels(nn.Module):
-    """The network with its normalisation: pixels (N, 1, 28, 28) from 0 to 1, to logits (N, 10)."""
+    """The network behind its normalisation: from pixels (N, 1, 28, 28), 0 to 1, to logits (N, 10)."""
 
     def __init__(self, network: nn.Module, mean: float, std: float) -> None:
         super().__init__()
@@ -132,10 +135,10 @@ class _FromPixels(nn.Module):
         return self.network((pixels - self.mean) / self.std)
 
 
-def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
+def _onnx(network: nn.Module, metadata: dict[str, Any]) -> bytes:
     program = torch.onnx.export(
-        _FromPixels(network, facts["mean"], facts["std"]).eval(),
-        # one image would be taken to mean that there is never more than one
+        _FromPixels(network, metadata["mean"], metadata["std"]).eval(),
+        # two images: with one, the exporter would fix the batch size at one
         (torch.zeros(2, 1, 28, 28),),
         input_names=["pixels"],
         output_names=["logits"],
@@ -143,30 +146,31 @@ def _onnx(network: nn.Module, facts: dict[str, Any]) -> bytes:
         external_data=False,
         verbose=False,
     )
-    # the exporter notes for each layer in which file of this machine it was called
+    assert program is not None
+    # the exporter records for each layer the file on this machine that called it
     for part in (program.model.graph, *program.model.graph):
         part.metadata_props.clear()
-    program.model.metadata_props[weights.METADATA_KEY] = json.dumps(facts, sort_keys=True)
+    program.model.metadata_props[METADATA_KEY] = json.dumps(metadata, sort_keys=True)
     return program.model_proto.SerializeToString(deterministic=True)
 
 
 def _made_up() -> np.ndarray:
-    # squares rather than pixels of noise, which the first layer would average to the same grey for all
+    # squares rather than noise in each pixel, which the first layer would average to the same grey in all images
     squares = np.random.default_rng(0).integers(0, 256, (1_000, 7, 7), np.uint8)
     return squares.repeat(4, axis=1).repeat(4, axis=2)
 
 
 def _difference(path: Path, images: np.ndarray, expected: np.ndarray) -> float:
-    """Give the largest difference between the logits of the file at `path` and those expected of it.
+    """Return the largest difference between the logits of the file at `path` and those expected.
 
     Raises:
-        RunError: the file cannot be read, the difference is too large, or a digit is another one.
+        RunError: the file cannot be read, the difference is too large, or a predicted digit differs.
     """
     found = Recognizer(path).logits(images)
     difference = float(np.abs(found - expected).max())
     allowed = max(TOLERANCE, RELATIVE_TOLERANCE * float(np.abs(expected).max()))
     others = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
-    # written so that a difference that is not a number fails, too
+    # in this form a difference of NaN fails, too
     if not difference <= allowed or others:
         raise RunError(
             f"logits differ by up to {difference:.1e} (allowed: {allowed:.1e}), "

@@ -1,4 +1,4 @@
-"""Where the digit is in a grey picture, and that digit as MNIST would have framed it.
+"""Find the digit in a grey picture and frame it as MNIST does.
 
 MNIST's digits were cut out of their forms, fitted into 20 x 20 pixels with their proportions kept, and put into 28 x 28
 so that their centre of mass is in the middle (LeCun et al. 1998, section III.A).
@@ -14,42 +14,42 @@ SIDE = 28  # of the image
 BOX = 20  # that the digit is fitted into
 CENTRE = 14  # the row and the column that hold the centre of mass of MNIST's digits
 
-# in pixels: the longest side of the picture in which ink is looked for, and of a digit seen close
+# in pixels: the longest side of the picture in which ink is searched, and of the close-up of a digit
 _SEARCH = 400
 _CLOSE = 80
 
-# in pixels of a digit seen close: all but 1 % of MNIST's lines are wider than the first, half are than the second
+# line widths in pixels of a close-up: 99 % of MNIST's lines are wider than the first, half of them than the second
 _THIN, _USUAL = 6.5, 10.5
-# of the picture's longest side: lines are narrower
+# lines are narrower than this part of the picture's longest side
 _WIDEST = 0.35
-# of 256 grey levels: ink differs from its ground by more
+# ink differs from its background by more than this, of 256 grey levels
 _LEAST_CONTRAST = 14
-# of the full strength of the ink: where it begins
+# ink begins at this part of its full strength
 _EDGE = 0.4
 
-# more are a pattern or noise, which would take minutes to be put together
+# more pieces are texture or noise; grouping them would take minutes
 _MOST_PIECES = 200
 
 _ALL_AROUND = np.ones((3, 3), bool)
 
 
 def is_framed(ink: np.ndarray) -> bool:
-    """Tell whether an image of any size, uint8, bright on black, is a digit as MNIST frames it."""
+    """Return whether an image (height, width), uint8, bright on black, is already framed as MNIST frames digits."""
     inked = ink > 16
     if ink.shape != (SIDE, SIDE) or not inked.any():
         return False
     longest = max(np.ptp(np.nonzero(inked.any(axis))[0]) + 1 for axis in (0, 1))
     off_centre = np.abs(np.subtract(ndimage.center_of_mass(ink), CENTRE)).max()
-    return BOX - 1 <= longest <= BOX and off_centre < 0.6
+    return bool(BOX - 1 <= longest <= BOX and off_centre < 0.6)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a picture.
+    """The digits found in a picture.
 
     Attributes:
         digits: images (28, 28), uint8, bright on black; none if the picture is blank.
-        apart: how many digits seem to stand apart from each other.
+        apart: how many separate digits there seem to be.
     """
 
     digits: list[np.ndarray]
@@ -57,19 +57,19 @@ class Found:
 
 
 def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
-    """Give the digit in a grey picture, or each digit of a row, left to right.
+    """Return the digit in a grey picture, or each digit of a row, left to right.
 
-    Uneven light is evened out; specks, and what lies along the border of the picture or of a sheet in it, are left out.
+    Uneven light is corrected; specks and anything along the border of the picture or of a sheet in it are ignored.
 
     Args:
         grey: (height, width), uint8.
-        invert: whether the ink is lighter than its ground: "yes", "no", or "auto" to see for oneself.
+        invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
         line: whether the picture holds a row of digits.
     """
     small, by = _to_search(grey)
     region = _sheet(small)
     ring = region & ~ndimage.binary_erosion(region, iterations=max(1, round(0.04 * max(small.shape))))
-    # if all seems blank: a shadow's edge may cross the ink, or the ink fill the ring
+    # further tries if nothing is found: a shadow's edge may cross the ink, or the ink may fill the ring
     for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
         ground = _ground(small, region, start)
         noise = _noise(small, ground, region)
@@ -87,7 +87,7 @@ _SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
 
 
 def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
-    """Give a float copy of a size to search in, and how many pixels of the picture one of its own stands for."""
+    """Return a float32 copy of a size to search in, and how many pixels of the picture one of its pixels stands for."""
     image, longest = Image.fromarray(grey), max(grey.shape)
     if longest > _SEARCH:
         by = -(-longest // _SEARCH)
@@ -98,7 +98,7 @@ def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _sheet(grey: np.ndarray) -> np.ndarray:
-    """Tell (bool) where a sheet lies on darker ground, or a board on lighter; everywhere if there is none."""
+    """Return the mask (bool) of a sheet on something darker or a board on something lighter; all true if none."""
     for picture in (grey, 255 - grey):
         labels, count = ndimage.label(ndimage.binary_opening(picture > _otsu(picture), _ALL_AROUND))
         if not count:
@@ -108,16 +108,16 @@ def _sheet(grey: np.ndarray) -> np.ndarray:
         area, ink = whole.sum(), (whole & ~sheet).sum()
         if not (0.15 * grey.size < area < 0.98 * grey.size and 0.001 * area < ink < 0.3 * area):
             continue
-        # a thick zero is light and has dark in it, too; but it is round, and its line is thin for its size
+        # a thick zero also encloses another grey; but it is round, and its line is thin for its size
         thickness = ndimage.distance_transform_edt(np.pad(sheet, 1)).max()
         if area > 0.85 * _rectangle(whole) and thickness > 0.1 * area**0.5:
-            # its edge is blurred and throws a shadow
+            # its edge is blurred and casts a shadow
             return ndimage.binary_erosion(whole, iterations=max(2, round(0.02 * area**0.5)))
     return np.ones(grey.shape, bool)
 
 
 def _otsu(values: np.ndarray) -> float:
-    """Give the level that parts the values into two groups with the least variance within (Otsu 1979)."""
+    """Return the threshold that splits the values into two groups with the least variance within (Otsu 1979)."""
     counts, edges = np.histogram(values, 256)
     sums = (counts * (edges[1:] + edges[:-1]) / 2).cumsum()
     below = counts.cumsum()[:-1]
@@ -127,7 +127,7 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _rectangle(region: np.ndarray) -> float:
-    """Give the area of the smallest rectangle, turned as it may be, that holds the region."""
+    """Return the area of the smallest rectangle, at any angle, that holds the region."""
     y, x = np.nonzero(region & ~ndimage.binary_erosion(region))
     angle = np.deg2rad(np.arange(90))[:, None]
     along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -135,15 +135,15 @@ def _rectangle(region: np.ndarray) -> float:
 
 
 def _ground(grey: np.ndarray, region: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Give the light of the ground at every pixel, float32, as a plane and then a quadric that most pixels lie near."""
+    """Return the background's level at each pixel, float32: a plane, then a quadric, fitted robustly to most pixels."""
     y, x = (axis.astype(np.float32) for axis in np.mgrid[-1 : 1 : grey.shape[0] * 1j, -1 : 1 : grey.shape[1] * 1j])
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], -1)
-    few = np.s_[::2, ::2]  # enough to fit six numbers
+    few = np.s_[::2, ::2]  # enough to fit six coefficients
     levels, all_terms, region, start = grey[few], terms[few], region[few], start[few]
     ground = np.full(levels.shape, np.median(levels[start] if start.any() else levels), np.float32)
     weights = np.array([ground.flat[0]], np.float32)
     near = start
-    # at first only where there should be no ink: else that of a bold digit could win
+    # at first only where no ink is expected: a bold digit could pass for the background
     for where, kept in [(start, 3)] * 3 + [(region, 3)] * 3 + [(region, 6)] * 4:
         off = np.abs(levels - ground)
         near = where & (off < max(20, 4.5 * np.median(off[near]))) if near.any() else near
@@ -155,14 +155,14 @@ def _ground(grey: np.ndarray, region: np.ndarray, start: np.ndarray) -> np.ndarr
 
 
 def _noise(grey: np.ndarray, ground: np.ndarray, region: np.ndarray) -> float:
-    """Give the standard deviation of the noise, in grey levels."""
-    # the first counts shadows in, the second the lines of a digit that fills the picture
+    """Return the standard deviation of the noise, in grey levels, estimated from the median absolute deviation."""
+    # shadows inflate the first estimate, the lines of a digit that fills the picture the second
     off = (grey - ground, grey - ndimage.gaussian_filter(grey, 2))
     return 1.4826 * min(float(np.median(np.abs(each[region]))) for each in off)
 
 
 def _narrow(above: np.ndarray, widest: float, region: np.ndarray | bool = True) -> np.ndarray:
-    """Of how far each pixel is above its ground, keep what belongs to lines; shadows and stains are wider than they."""
+    """Keep the lines in `above`, how far each pixel is over its background; remove what is wider: shadows, stains."""
     above = np.where(region, above, 0).clip(0)
     wider = (1 + round(widest * max(above.shape)),) * 2
     eroded = ndimage.grey_erosion(ndimage.gaussian_filter(above, 1), wider, mode="constant")
@@ -170,7 +170,7 @@ def _narrow(above: np.ndarray, widest: float, region: np.ndarray | bool = True) 
 
 
 def _pieces(ink: np.ndarray, region: np.ndarray, noise: float) -> np.ndarray:
-    """Tell (bool) what is ink, not noise, and not what lies along the region's border."""
+    """Return the mask (bool) of the ink, without noise and without what runs along the region's border."""
     mask = ink > max(5 * noise, _LEAST_CONTRAST)
     border = region & ~ndimage.binary_erosion(region)
     for edge in (_EDGE, 0):
@@ -181,12 +181,12 @@ def _pieces(ink: np.ndarray, region: np.ndarray, noise: float) -> np.ndarray:
         area, around, touching = (
             np.bincount(labels[where], minlength=count + 1)[1:] for where in (mask, outline, mask & border)
         )
-        # the edge of a table, a shadow, a binding lie along the border; a digit at most meets it
+        # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
         good = touching < 0.35 * around
         if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
             good &= touching == 0
         if not good.any():
-            # unless it fills the picture
+            # a digit that fills the picture
             filling = [[part.stop - part.start for part in box] for box in ndimage.find_objects(labels)]
             good = (touching < 0.7 * border.sum()) & (np.array(filling) > 0.9 * np.array(mask.shape)).all(1)
         good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
@@ -197,17 +197,17 @@ def _pieces(ink: np.ndarray, region: np.ndarray, noise: float) -> np.ndarray:
 
 
 def _full(strengths: np.ndarray) -> float:
-    """Give the full strength of ink: more than most of its pixels have, but no single pixel's."""
+    """Return the full strength of ink: a high percentile, so that no single pixel decides."""
     return float(np.percentile(strengths[strengths >= _EDGE * np.percentile(strengths, 98)], 75))
 
 
 def _boxes(labels: np.ndarray) -> np.ndarray:
-    """Give (n, 2, 2): for each piece its rows and its columns, from and to."""
+    """Return (n, 2, 2): the start and stop of each piece's rows and of its columns."""
     return np.array([[(part.start, part.stop) for part in box] for box in ndimage.find_objects(labels)])
 
 
 def _together(mask: np.ndarray) -> list[np.ndarray]:
-    """Give the pieces (bool) of the one digit: the largest and what is near it, or near that; no specks."""
+    """Return the mask (bool) of the one digit, as a list: the largest piece and those near it, directly or in turn."""
     labels, count = ndimage.label(mask, _ALL_AROUND)
     if not count:
         return []
@@ -217,12 +217,12 @@ def _together(mask: np.ndarray) -> list[np.ndarray]:
     near = np.maximum(apart, apart.T) < 0.4 * np.ptp(boxes[main], axis=1).max()
     digit = _grown(np.arange(count) == main, near & (area >= 0.03 * area[main]))
     mask = np.append(digit, False)[labels - 1]
-    # what is left of a blank sheet
+    # anything smaller is a speck on a blank sheet
     return [mask] if max(np.ptp(where) + 1 for where in np.nonzero(mask)) >= max(4, 0.015 * max(mask.shape)) else []
 
 
 def _apart(mask: np.ndarray) -> list[np.ndarray]:
-    """Give the pieces (bool) of each digit of a row, left to right: those above each other are of one digit."""
+    """Return the mask (bool) of each digit of a row, left to right; pieces above each other are one digit."""
     labels, count = ndimage.label(mask, _ALL_AROUND)
     boxes = _boxes(labels)
     digits, left = [], np.ones(count, bool)
@@ -240,14 +240,14 @@ def _apart(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _grown(members: np.ndarray, linked: np.ndarray) -> np.ndarray:
-    """Add to the members (n,) all that are linked (n, n) with one, directly or through others."""
+    """Return the members (n,) and all that `linked` (n, n) connects with them, directly or through others."""
     while (grown := members | linked[members].any(0)).sum() > members.sum():
         members = grown
     return members
 
 
 def _close_up(grey: np.ndarray, by: float, ground: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray:
-    """Give the strength of a digit's ink, from 0 to 1, its longest side `_CLOSE` pixels, out of the whole picture."""
+    """Return the strength of a digit's ink, 0 to 1, resampled from the full picture to `_CLOSE` pixels a side."""
     rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
     margin = 1 + 0.2 * max(np.ptp(rows) + 1, np.ptp(columns) + 1)
     top, left = max(0.0, rows[0] - margin), max(0.0, columns[0] - margin)
@@ -257,7 +257,7 @@ def _close_up(grey: np.ndarray, by: float, ground: np.ndarray, sign: int, mask: 
 
     def close(image: np.ndarray, by: float = 1) -> np.ndarray:
         box = (left * by, top * by, min(right * by, image.shape[1]), min(bottom * by, image.shape[0]))
-        # bicubic averages when it makes smaller
+        # Pillow's bicubic averages when it reduces
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box), np.float32)
 
     ink = _narrow(sign * (close(grey, by) - close(ground)), _WIDEST)
@@ -267,7 +267,7 @@ def _close_up(grey: np.ndarray, by: float, ground: np.ndarray, sign: int, mask: 
 
 
 def _thick(strength: np.ndarray) -> np.ndarray:
-    """Give lines that are thinner than those of MNIST's pens the usual width."""
+    """Thicken lines that are thinner than MNIST's to the usual width."""
     inked = np.pad(strength > 0.5, 1)
     outline = inked & ~ndimage.binary_erosion(inked)
     width = 2 * inked.sum() / max(1, outline.sum())
@@ -279,7 +279,7 @@ def _thick(strength: np.ndarray) -> np.ndarray:
 
 
 def _frame(strength: np.ndarray) -> np.ndarray:
-    """Fit ink into the box, and put its centre of mass into the middle."""
+    """Fit ink into the box and move its centre of mass to the middle; return (28, 28), uint8."""
     strength = _thick(strength)
     inked = strength > 0.5
     rows, columns = np.nonzero(inked.any(1))[0], np.nonzero(inked.any(0))[0]

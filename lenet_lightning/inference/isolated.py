@@ -1,4 +1,4 @@
-"""Decode a picture from a stranger in a process of its own, which can be killed and takes its memory with it."""
+"""Decode an untrusted picture in a process of its own, which can be killed and frees all its memory then."""
 
 import asyncio
 import io
@@ -14,10 +14,10 @@ from lenet_lightning.inference import picture
 
 
 async def frame(data: bytes) -> picture.Framed:
-    """Return what `picture.frame` returns for the bytes of a picture file; to cancel it kills the process.
+    """Return what `picture.frame` returns for the bytes of a picture file; cancelling this kills the process.
 
     Raises:
-        RunError: as `picture.frame`, or the process died.
+        RunError: as `picture.frame`; or the process died.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", __name__),
@@ -41,6 +41,7 @@ async def frame(data: bytes) -> picture.Framed:
 
 
 def _main() -> None:
+    result: tuple[list[list[int]] | None, str | None, str | None]
     try:
         framed = picture.frame(io.BytesIO(sys.stdin.buffer.read()))
         result = (None if framed.pixels is None else framed.pixels.tolist(), framed.notice, None)

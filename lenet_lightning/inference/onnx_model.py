@@ -1,6 +1,6 @@
-"""An ONNX file, looked through before ONNX Runtime builds anything of it. Imports neither onnx nor torch.
+"""Check an ONNX file before ONNX Runtime builds anything of it. Imports neither onnx nor torch.
 
-The fields' numbers are those of onnx.proto3. A field that protobuf would take the last one of is checked each time.
+The fields' numbers are those of onnx.proto3. Where protobuf keeps the last of a repeated field, each one is checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ import numpy as np
 
 from lenet_lightning.errors import one_line
 
-MOST_STRUCTURE = 1_000_000  # bytes of all but weights; ours have 5,000
+MOST_STRUCTURE = 1_000_000  # bytes without the weights; ours have 5,000
 MOST_NODES = 1_000  # ours have 30
 
-# what exporters make of networks that take one image to ten logits; none of them repeats or branches
+# operators that exporters use for networks from one image to ten logits; none of them loops or branches
 _NAMES = """
     Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Div Dropout
     Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
@@ -27,18 +27,18 @@ OPERATORS = frozenset(_NAMES.split())
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 _WHOLE = {2, 3, 4, 5, 6, 7, 9, 12, 13}  # integers and bool
 
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # how a field is written
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # protobuf's wire types
 
 
 def check(content: bytes) -> None:
-    """Look through an ONNX file.
+    """Check the bytes of an ONNX file.
 
     Raises:
-        ValueError: it is damaged, has operators other than OPERATORS, graphs within graphs, functions, weights in
-            other files or weights that are not finite, or too much of anything.
+        ValueError: it is damaged; has operators other than OPERATORS, graphs within graphs, functions, weights in
+            other files or weights that are not finite; or is too large.
     """
     model = _Model()
-    model.look_through(
+    model.check_fields(
         memoryview(content),
         {7: model.graph, 25: _refuse("functions of its own")},
     )
@@ -61,21 +61,22 @@ class _Model:
         self.nodes = 0
         self.left = MOST_STRUCTURE
 
-    def look_through(self, message: memoryview, rules: Rules) -> None:
+    def check_fields(self, message: memoryview, rules: Rules) -> None:
         for number, kind, value in self.fields(message):
-            if kind == _BYTES and number in rules:
-                rules[number](value)
-            elif kind == _BYTES:
-                self.spend(len(value))
+            if isinstance(value, memoryview) and kind == _BYTES:
+                if number in rules:
+                    rules[number](value)
+                else:
+                    self.spend(len(value))
 
     def graph(self, message: memoryview) -> None:
-        self.look_through(message, {1: self.node, 5: self.tensor, 15: _refuse("sparse weights")})
+        self.check_fields(message, {1: self.node, 5: self.tensor, 15: _refuse("sparse weights")})
 
     def node(self, message: memoryview) -> None:
         self.nodes += 1
         if self.nodes > MOST_NODES:
             raise ValueError(f"it must have at most {MOST_NODES:,} operators")
-        self.look_through(message, {4: self.operator, 5: self.attribute, 7: self.domain})
+        self.check_fields(message, {4: self.operator, 5: self.attribute, 7: self.domain})
 
     def operator(self, name: memoryview) -> None:
         text = bytes(name).decode("utf-8", "replace")
@@ -89,19 +90,20 @@ class _Model:
 
     def attribute(self, message: memoryview) -> None:
         inner, sparse = _refuse("graph within a graph"), _refuse("sparse weights")
-        self.look_through(message, {5: self.tensor, 6: inner, 10: self.tensor, 11: inner, 22: sparse, 23: sparse})
+        self.check_fields(message, {5: self.tensor, 6: inner, 10: self.tensor, 11: inner, 22: sparse, 23: sparse})
 
     def tensor(self, message: memoryview) -> None:
-        kind_of, values = 0, []
+        kind_of, values = 0, list[tuple[int, memoryview]]()
         for number, kind, value in self.fields(message):
-            if number == 2 and kind == _VARINT:
+            if number == 2 and isinstance(value, int):
                 kind_of = value
             elif number == 13 or (number == 14 and value):
                 raise ValueError("it must hold its weights itself, they are in another file")
-            elif number in (4, 9, 10) and kind != _VARINT:
-                values.append((number, value))
-            elif kind == _BYTES:
-                self.spend(len(value))
+            elif isinstance(value, memoryview):
+                if number in (4, 9, 10):
+                    values.append((number, value))
+                elif kind == _BYTES:
+                    self.spend(len(value))
         if kind_of not in _FLOATS and kind_of not in _WHOLE:
             raise ValueError(f"its weights must be floats or integers, it has some of ONNX's type {kind_of}")
         for number, value in values:
@@ -110,13 +112,14 @@ class _Model:
                 raise ValueError("it has weights that are not finite")
 
     def fields(self, message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-        """Yield number, kind and value of each field of a protobuf message."""
+        """Yield number, kind and value of each field of a protobuf message; the value of a varint is an int."""
         at = 0
+        value: int | memoryview
         while at < len(message):
             start = at
             key, at = _varint(message, at)
             number, kind = key >> 3, key & 7
-            # protobuf cuts a longer key to 32 bits, which would then be another one than is seen here
+            # protobuf truncates a longer key to 32 bits, and so would see another field than is checked here
             if key >= 2**32:
                 raise ValueError("it is damaged")
             if kind == _VARINT:

@@ -1,4 +1,4 @@
-"""Any picture of a digit, in a file or in memory, to what MNIST would have made of it."""
+"""Read any picture of a digit, from a file or memory, as an image framed like MNIST's."""
 
 import itertools
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -19,21 +19,21 @@ from lenet_lightning.inference.bounded import BoundedFile, TooMuchError, check_e
 
 INVERT = ("auto", "yes", "no")
 
-# no others: a reader of PostScript runs programs
+# no others: Pillow runs a program to read PostScript
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
-# a telephone's largest; five times as much memory is taken in bytes
+# a phone's largest; decoding takes five bytes a pixel
 MAX_PIXELS = 50_000_000
-# the decoder of this one takes three times as much memory as the others
+# its decoder takes three times as much memory as the others
 MAX_PIXELS_WEBP = 20_000_000
-# as many as JPEG can have; a strip that is longer takes much memory, and none has a digit in it
+# JPEG's limit; a longer strip takes much memory and holds no digit
 MAX_SIDE = 65_535
 
-# of a JPEG picture that is larger, only every second, fourth or eighth line need be made
+# a larger JPEG picture is decoded at a half, a quarter or an eighth of its size
 _LARGE = (2000, 2000)
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_TILE = (4096, 256)  # columns and lines that are converted at once
+_TILE = (4096, 256)  # columns and rows that are converted at once
 
 Picture = Path | str | BinaryIO | Image.Image | np.ndarray
 
@@ -52,16 +52,16 @@ class Framed:
 
 
 def frame(picture: Picture, invert: str = "auto") -> Framed:
-    """Find the digit in a picture and frame it as MNIST does; one that is framed so already stays as it is.
+    """Find the digit in a picture and frame it as MNIST does; a picture that is already framed so is kept as it is.
 
     Args:
         picture: a file's path, an open file, a PIL image, or an array or tensor (height, width), (1, height, width) or
             (height, width, 1 to 4).
-        invert: whether the ink is lighter than its ground: "yes", "no", or "auto" to see for oneself.
+        invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
 
     Raises:
-        RunError: it is damaged, no picture, of a kind that is not read, or too large.
-        UsageError: the array has another shape, or values of another type: if it has colours, uint8 or bool.
+        RunError: the picture is damaged, not a picture, of an unsupported format, or too large.
+        UsageError: the array has another shape or type; one with colours must be uint8 or bool.
     """
     grey, notices = _grey(picture)
     for ink in {"auto": (grey, 255 - grey), "yes": (grey,), "no": (255 - grey,)}[invert]:
@@ -76,9 +76,9 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
 
 
 def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
-    """Find the separate digits of a row in a picture, and frame each, left to right; a blank picture gives one blank.
+    """Find the separate digits of a row in a picture and frame each, left to right; one blank for a blank picture.
 
-    Args and errors as of `frame`.
+    Arguments and errors are those of `frame`.
     """
     grey, notices = _grey(picture)
     found = framing.find(grey, invert, line=True)
@@ -90,13 +90,13 @@ def _joined(notices: list[str]) -> str | None:
 
 
 def thumbnail(picture: Picture, side: int) -> Image.Image:
-    """Give the picture in colour, on white and upright, its longest side at most `side` pixels.
+    """Return the picture in colour, on white and upright, its longest side at most `side` pixels.
 
-    Errors as of `frame`.
+    Errors are those of `frame`.
     """
     with _opened(picture) as image:
         image.draft("RGB", _LARGE)
-        # every so many-th pixel at first: another copy of a large picture would take much memory
+        # subsampled first: another copy of a large picture would take much memory
         some = [max(1, length // max(1, max(image.size) // (8 * side))) for length in image.size]
         few = (Image.fromarray(_levels(image)) if image.mode in _DEEP else image).resize(some, Image.Resampling.NEAREST)
         few = few.convert("RGB" if few.mode in ("CMYK", "HSV") else "RGBA").convert("RGBA")
@@ -109,20 +109,22 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
 
 
 def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
-    """Give the picture's grey levels (height, width), uint8, upright and on white, and notices."""
+    """Return the picture's grey levels (height, width), uint8, upright and on white, and notices."""
     with _opened(picture) as image:
         animated = _is_animated(image)
         image.draft("L", _LARGE)
         grey = Image.fromarray(_levels(image))
         grey.getexif()[ExifTags.Base.Orientation] = _orientation(image)
-    del image  # not to be in memory beside two grey ones
+    del image  # else it would stay in memory beside two grey copies
     return np.asarray(ImageOps.exif_transpose(grey)), ["only the first of its frames was read"] if animated else []
 
 
 def _is_animated(image: Image.Image) -> bool:
+    if not isinstance(image, ImageFile.ImageFile):
+        return False
     if image.format == "GIF" and image.tile and isinstance(image.fp, BoundedFile):
         return image.fp.has_second_frame(image)
-    return isinstance(image, ImageFile.ImageFile) and getattr(image, "is_animated", False)
+    return getattr(image, "is_animated", False)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -134,28 +136,32 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
-    if not isinstance(picture, Image.Image) and hasattr(picture, "__array__"):  # a tensor has it, too
+    if not isinstance(picture, Image.Image) and hasattr(picture, "__array__"):  # tensors have it, too
         picture = _from_array(np.asarray(picture))
-    path = isinstance(picture, Path | str)
-    name = printable(str(picture if path else getattr(picture, "name", "the picture")))
-    if path:
+    if isinstance(picture, Path | str):
+        name = printable(picture)
         _check_file(picture, name)
+    else:
+        name = printable(getattr(picture, "name", "the picture"))
     most = MAX_PIXELS
     try:
         with warnings.catch_warnings(), ExitStack() as closing:
-            warnings.simplefilter("ignore")  # of what it mends
+            warnings.simplefilter("ignore")  # about damage that Pillow repairs
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if in_memory := isinstance(picture, Image.Image):
+            file = None
+            if isinstance(picture, Image.Image):
                 image = picture
             else:
-                file = BoundedFile(closing.enter_context(open(picture, "rb")) if path else picture)
+                opened = closing.enter_context(open(picture, "rb")) if isinstance(picture, Path | str) else picture
+                file = BoundedFile(opened)
                 image = closing.enter_context(Image.open(file, formats=FORMATS))
             most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
             if image.width * image.height > most:
                 raise Image.DecompressionBombError
             if max(image.size) > MAX_SIDE:
                 raise TooMuchError(MAX_SIDE, "pixels a side", "make it smaller")
-            if not in_memory:
+            if file is not None:
+                assert isinstance(image, ImageFile.ImageFile)
                 file.decode(image)
             yield image
             return
@@ -165,7 +171,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
         reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
     except TooMuchError as error:
         reason = str(error)
-    # a damaged file makes its decoder raise anything, and not all that is whole can be converted
+    # a damaged file can make its decoder raise anything, and some intact ones cannot be converted
     except Exception as error:
         reason = f"cannot be read: {one_line(error) or type(error).__name__}; save it again"
     raise RunError(f"{name}: {reason}")
@@ -175,13 +181,13 @@ def _check_file(path: Path | str, name: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
-        broken = " (a link that leads nowhere)" if os.path.islink(path) else ""
+        broken = " (a broken link)" if os.path.islink(path) else ""
         raise RunError(
-            f"{name}: cannot be read: {one_line(getattr(error, 'strerror', None) or error)}{broken}; name another"
+            f"{name}: cannot be read: {one_line(getattr(error, 'strerror', None) or error)}{broken}; pass another"
         ) from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise RunError(f"{name}: must be a picture file, is {kind}; name another")
+        raise RunError(f"{name}: must be a picture file, is {kind}; pass another")
     if not os.access(path, os.R_OK):
         raise RunError(f"{name}: cannot be read: {os.strerror(13)}; change its permissions")
 
@@ -190,7 +196,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     values = array * np.uint8(255) if array.dtype == bool else array
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
-    elif values.ndim == 3 and values.shape[0] == 1 and values.shape[2] > 4:  # as torchvision's data sets give it
+    elif values.ndim == 3 and values.shape[0] == 1 and values.shape[2] > 4:  # as torchvision's data sets return it
         values = values[0]
     if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (2, 3, 4))):
         raise UsageError(
@@ -202,17 +208,17 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if values.ndim == 3 or values.dtype.kind not in "uif":
         kinds = "uint8 or bool" if values.ndim == 3 else "numbers or bool"
         raise UsageError(f"an array of shape {array.shape} must hold {kinds}, got {array.dtype}; convert it")
-    with np.errstate(over="ignore"):  # to infinity, which is refused
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
         return Image.fromarray(values.astype(np.float32))
 
 
 def _levels(image: Image.Image) -> np.ndarray:
     deep = image.mode in _DEEP
     clear = image.has_transparency_data
-    low, high = image.getextrema() if deep else (0, 255)
+    low, high = cast(tuple[float, float], image.getextrema()) if deep else (0, 255)  # all deep modes have one band
     grey = np.empty((image.height, image.width), np.uint8)
     columns, lines = _TILE
-    # in tiles: the whole as floats or with a white ground would take much memory
+    # in tiles: the whole picture as floats or on white would take much memory
     for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
         tile = image.crop((left, top, min(left + columns, image.width), min(top + lines, image.height)))
         if deep:
@@ -223,9 +229,10 @@ def _levels(image: Image.Image) -> np.ndarray:
         elif clear:
             white = Image.new("RGBA", tile.size, "white")
             white.alpha_composite(tile.convert("RGBA"))
-            levels = white.convert("L")
+            levels = np.asarray(white.convert("L"))
         else:
-            # from these there is no other way
-            levels = (tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile).convert("L")
+            # Pillow converts these two to grey only by way of RGB
+            coloured = tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile
+            levels = np.asarray(coloured.convert("L"))
         grey[top : top + lines, left : left + columns] = levels
     return grey

@@ -1,84 +1,40 @@
-"""The command that reads digits in pictures."""
+"""The command `predict`: read the digits in pictures."""
 
 import csv
 import io
 import itertools
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import picture
-from lenet_lightning.inference.recognizer import Answer, Recognizer
+from lenet_lightning.inference.recognizer import Recognizer
+from lenet_lightning.inference.rows import FIELDS, Row
 
 STDIN = "-"
-FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")
 
-# of stdin, whose end may never come: as many as the largest picture of bytes has
+# of stdin, which may never end
 _MOST_BYTES = 100_000_000
 
-# pictures that are read before their lines are printed
+# pictures that are decoded together; their lines are printed after that
 _AT_ONCE = 32
 
 
 class _Stdin(io.BytesIO):
-    name = STDIN  # by which errors call it
-
-
-@dataclass(frozen=True)
-class Row:
-    """What was read in one picture, or why nothing was."""
-
-    source: Path | _Stdin | None
-    name: str
-    answers: tuple[Answer, ...] = ()
-    error: str | None = None
-    line: bool = False
-
-    def fields(self) -> dict[str, Any]:
-        """Give plain values by the names in FIELDS: what `--json` and `--csv` hold.
-
-        With `--line`, digit and second are strings of digits, and probability is that of all digits together.
-        """
-        inked = [answer for answer in self.answers if answer.probabilities is not None]
-        rejected = any(answer.rejected for answer in inked)
-        best, second = ("".join(str(answer.ranked[place]) for answer in inked) for place in (0, 1))
-        as_read = str if self.line else int
-        return {
-            "picture": self.name,
-            "digit": as_read(best) if inked and not rejected else None,
-            "probability": math.prod(float(answer.probabilities.max()) for answer in inked) if inked else None,
-            "second": as_read(second) if inked else None,
-            "rejected": rejected,
-            "notice": next((answer.notice for answer in self.answers), None),
-            "error": self.error,
-        }
-
-    def text(self, width: int) -> str:
-        """Give the line that a person reads."""
-        fields = self.fields()
-        name = printable(self.name).ljust(width)
-        if fields["probability"] is None:
-            return f"{name}  {fields['notice']}"
-        best = "".join(str(answer.ranked[0]) for answer in self.answers)
-        read = f"rejected ({best}?)" if fields["rejected"] else best
-        notice = f"   {fields['notice']}" if fields["notice"] else ""
-        return f"{name}  {read}  {fields['probability']:7.2%}   then {fields['second']}{notice}"
+    name = STDIN  # used in errors
 
 
 def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: no such picture or folder; --picture is no .png in a folder that is there; or as Recognizer.
-        RunError: the drawn picture cannot be written, stdout is closed; or as Recognizer.
-        OSError: what is printed cannot be written.
+        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder; as Recognizer.
+        RunError: the --picture file cannot be written; stdout is closed; as Recognizer.
+        OSError: stdout cannot be written.
     """
     parser = Parser("predict", main.__doc__)
     parser.add_argument(
@@ -110,13 +66,14 @@ def main(args: list[str]) -> int:
     target = options.picture
     if target and not (target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()):
         raise UsageError(
-            f"--picture {printable(target)}: must be a .png to write, in a folder that exists; name another"
+            f"--picture {printable(target)}: must be a .png to write, in a folder that exists; pass another"
         )
     asked = [row for name in options.pictures for row in _named(name)]
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
     print(f"weights {provenance(recognizer)}", file=sys.stderr)
     rows: list[Row] = []
-    sys.stdout.reconfigure(errors="backslashreplace")  # names may have signs that the terminal's encoding lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may lack characters of a name
     out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     if options.csv:
         out.writeheader()
@@ -140,13 +97,13 @@ def main(args: list[str]) -> int:
 
 
 def provenance(recognizer: Recognizer) -> str:
-    """Say which weights read, and how well they do."""
-    accuracy = recognizer.facts.get("test/acc")
+    """Return which weights are used and their accuracy, as text."""
+    accuracy = recognizer.metadata.get("test/acc")
     return printable(recognizer.weights) + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
 
 
 def _named(name: str) -> list[Row]:
-    """Give the pictures that an argument names, nothing read yet."""
+    """Return the rows, not read yet, of the pictures that one argument stands for."""
     if name == STDIN:
         return [_stdin()]
     path = Path(name)
@@ -157,9 +114,9 @@ def _named(name: str) -> list[Row]:
     try:
         pictures = (each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
         inside = sorted(each for each in pictures if not os.path.isdir(each))
-        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none; name another folder"
+        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none; pass another folder"
     except OSError as failure:
-        inside, error = [], f"cannot be read: {failure.strerror}; name another folder"
+        inside, error = [], f"cannot be read: {failure.strerror}; pass another folder"
     if not inside:
         return [Row(None, _encodable(name), error=f"{printable(name)}: {error}")]
     return [Row(each, _encodable(str(each))) for each in inside]
@@ -179,7 +136,7 @@ def _stdin() -> Row:
 
 
 def _encodable(name: str) -> str:
-    # bytes that are no text in the file system's encoding
+    # file names may hold bytes that are not valid in the file system's encoding
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -196,9 +153,9 @@ def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]
 
 
 def _framed(row: Row, invert: str, line: bool) -> list[picture.Framed] | str:
-    """Give the digits of a picture, or the error."""
-    if row.error:
-        return row.error
+    """Return the digits of a picture, or the error."""
+    if row.source is None:
+        return str(row.error)
     try:
         return picture.frame_line(row.source, invert) if line else [picture.frame(row.source, invert)]
     except RunError as error:

@@ -1,4 +1,4 @@
-"""The drawing page's server: its files, and one route that takes a picture and returns what the network reads."""
+"""The drawing page's server: its files, and one route that takes a picture and returns the prediction."""
 
 import asyncio
 import base64
@@ -28,11 +28,11 @@ from lenet_lightning.inference import isolated
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-BODY_BYTES = 10_000_000  # demo.js has it, too
-DRAWING_BYTES, DRAWING_SIDE = 100_000, 280  # what demo.js draws is a smaller PNG
-UPLOADS = 4  # larger bodies and other pictures that are held at once
+BODY_BYTES = 10_000_000  # the same as in demo.js
+DRAWING_BYTES, DRAWING_SIDE = 100_000, 280  # demo.js sends its drawings as smaller PNGs
+UPLOADS = 4  # larger bodies and other pictures in memory at once
 
-# seconds: for a request to arrive, for an upload to be decoded after it has, and for a connection in all
+# seconds: for a request to arrive, then for an upload to be decoded, and for a connection in all
 ARRIVAL, DECODING, LIFETIME = 10, 10, 22
 CONNECTIONS = 100
 
@@ -46,17 +46,17 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    # one request each: uvicorn would wait for ever for the rest of a second one
+    # one request each: uvicorn would wait forever for the rest of a second one
     "Connection": "close",
 }
 
 
 class Guard:
-    """ASGI middleware: refuse with 403 what another site's page asks for.
+    """ASGI middleware: refuse requests by other sites' pages with 403.
 
     Args:
-        app: what answers.
-        host: the name or address served, beside this machine's own names and the address that was connected to.
+        app: the application behind it.
+        host: the name or address served, besides this machine's own names and the address that was connected to.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -64,20 +64,20 @@ class Guard:
         self.hosts = {*LOCAL, host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or refuse one request."""
+        """Pass one request on to the application, or refuse it."""
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        # a foreign name may have been made to point here (DNS rebinding)
+        # another site's name may point to this address (DNS rebinding)
         known = _hostname(host) in self.hosts | {scope["server"][0]} and origin in (None, f"http://{host}")
         app = self.app if known else PlainTextResponse("not requested by this page", 403)
         await app(scope, receive, send)
 
 
 class Reader:
-    """The route that reads a picture.
+    """The route that takes a picture.
 
-    A drawing of the page is small and read at once. Any other picture waits its turn and is decoded in a process of its
-    own, so that none can take the page's time or memory.
+    A drawing from the page is small and decoded at once. Any other picture waits its turn and is decoded in a process
+    of its own, so that none can exhaust the server's time or memory.
     """
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -87,10 +87,10 @@ class Reader:
         self.uploads: set[Request] = set()
 
     async def read(self, request: Request) -> Response:
-        """Return digit, probabilities, the image seen and a notice as JSON, all null for a blank picture.
+        """Return digit, probabilities, the image seen and a notice as JSON; the first three are null if it is blank.
 
-        408 the request is too slow, 413 too large, 415 no picture by its type, 422 the picture cannot be read, 503 too
-        many uploads, or decoding takes too long.
+        Errors: 408 the request is too slow, 413 too large, 415 not of a picture's type; 422 the picture cannot be read;
+        503 too many uploads, or decoding takes too long.
         """
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -100,7 +100,7 @@ class Reader:
         except RunError as error:
             raise HTTPException(422, str(error)) from error
         except ClientDisconnect:
-            return Response()  # to nobody
+            return Response()  # nobody receives it
         finally:
             self.uploads.discard(request)
 
@@ -108,7 +108,7 @@ class Reader:
         body, refusal = bytearray(), None
         try:
             async with asyncio.timeout(ARRIVAL):
-                # to its end, refused or not: a client that is still sending would not see the answer
+                # read to its end even if refused: a client that is still sending would not see the answer
                 async for chunk in request.stream():
                     if refusal:
                         continue
@@ -164,13 +164,13 @@ def app(recognizer: Recognizer, host: str) -> Starlette:
 
 def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
     """Serve the page on a listening socket until SIGINT or SIGTERM."""
-    alive: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
+    alive: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
-    # of uvicorn's class only asyncio.Protocol's public methods are used
+    # only the public methods of asyncio.Protocol are used, see tests/inference/test_pins.py
     class Connection(H11Protocol):
-        """One that ends after LIFETIME, whatever it does, or when it is the oldest of too many."""
+        """A connection that is aborted after LIFETIME, or when it is the oldest of too many."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
             super().connection_made(transport)
             alive[transport] = asyncio.get_running_loop().call_later(LIFETIME, transport.abort)
             if len(alive) > CONNECTIONS:
@@ -186,26 +186,26 @@ def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
         ws="none",
         lifespan="off",
         headers=list(HEADERS.items()),
-        # below it are tracebacks, and texts of whoever sends
+        # lower levels log tracebacks and text from clients
         log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=CONNECTIONS,  # so many are accepted at once, each a file
+        backlog=CONNECTIONS,  # as many may be accepted at once, each an open file
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run([listening])
 
 
 def _is_drawing(data: bytes) -> bool:
-    # the size is in IHDR; Pillow would also take one that comes later
+    # the size is in IHDR; Pillow would also accept another IHDR that comes later
     size = max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
     alone = data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") and data.count(b"IHDR") == 1
     return alone and size <= DRAWING_SIDE and len(data) <= DRAWING_BYTES
 
 
 def _json(answer: Answer) -> dict[str, Any]:
-    if answer.probabilities is None:
+    if answer.probabilities is None or answer.seen is None:
         return {"digit": None, "probabilities": None, "seen": None, "notice": answer.notice}
     png = io.BytesIO()
     Image.fromarray(answer.seen).save(png, "PNG")
@@ -218,7 +218,7 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
-    # not its text: that may be the sender's
+    # without its text, which may come from the client
     print(f"error: {type(error).__name__}: a request was answered with 500", file=sys.stderr)
     return PlainTextResponse("internal error", 500)
 
@@ -232,5 +232,5 @@ def _hostname(host: str) -> str | None:
 
 def _provenance(recognizer: Recognizer) -> str:
     weights = "/".join(recognizer.weights.parts[-2:])
-    accuracy = recognizer.facts.get("test/acc")
+    accuracy = recognizer.metadata.get("test/acc")
     return f"Weights: {weights}" + ("" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right")

@@ -1,1 +1,1 @@
-"""Where Lightning trains a network on the digits and keeps its runs."""
+"""Training with Lightning: the module, its command line, callbacks, loggers and run folders."""

@@ -96,7 +96,7 @@ def checkpoints(run: Path, validated: bool) -> list[ModelCheckpoint]:
         "dirpath": str(run),
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
-        # only from an epoch's end can a run go on exactly
+        # a run can be resumed exactly from the end of an epoch alone
         "save_on_train_epoch_end": True,
     }
     # Lightning's own save_last is written only when a best one is
@@ -143,7 +143,7 @@ class _KeptInRun(ModelCheckpoint):
 
 
 def _score_of(checkpoint: dict[str, Any]) -> float | None:
-    """Return the accuracy of best.ckpt as a checkpoint from anywhere has it; None if it has none that is possible."""
+    """Return the best accuracy that a checkpoint holds; None if it holds none from 0 to 1."""
     for name, state in checkpoint.get("callbacks", {}).items():
         score = state.get(SCORE) if isinstance(state, dict) and str(name).startswith(_KeptInRun.__qualname__) else None
         if isinstance(score, torch.Tensor) and score.numel() == 1 and score.is_floating_point():
@@ -254,10 +254,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = unpickle(path)
     if not isinstance(checkpoint, dict) or not {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
         raise RunError(
-            f"{printable(path)}: is no checkpoint of this project's `fit`; name another one with --ckpt_path"
+            f"{printable(path)}: is not a checkpoint of this project's `fit`; pass another one with --ckpt_path"
         )
     for name, kind in KINDS.items():
         if name in checkpoint and not isinstance(checkpoint[name], kind):
             got = type(checkpoint[name]).__name__
-            raise RunError(f"{printable(path)}: its {name} is a {got}, which `fit` writes otherwise; name another one")
+            raise RunError(f"{printable(path)}: its {name} must not be a {got}; pass another checkpoint")
     return checkpoint

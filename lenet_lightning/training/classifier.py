@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class DigitClassifier(LightningModule):
-    """A network that tells ten classes apart, and how it is trained; the defaults are the tutorial's.
+    """A classifier of ten digits, and how it is trained; the defaults are the tutorial's.
 
     A batch is images (N, 1, 28, 28), normalised, and labels (N,). Logged are `val/loss` (nats), `val/acc`, `test/loss`
     and `test/acc` (fractions), means over all samples, and what EpochMetrics logs of the training.

@@ -34,10 +34,6 @@ from lenet_lightning.training.loggers.wandb import RunId
 from lenet_lightning.training.parser import Parser, config_first
 from lenet_lightning.training.quiet import quiet_lightning
 
-# configs/ is inside of an installed package, and beside the package in a checkout
-_INSIDE, _BESIDE = (Path(__file__).parents[level] / "configs" for level in (1, 2))
-DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
-
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -65,10 +61,11 @@ class CLI(LightningCLI):
         args: the command and its options.
         model: what makes the model; its signature is the schema of `model`.
         data: what makes the data module; its signature is the schema of `data`.
+        default: the config that is taken where none is passed.
     """
 
-    def __init__(self, args: list[str], model: MakesModel, data: MakesData) -> None:
-        self.asked = args[0]
+    def __init__(self, args: list[str], model: MakesModel, data: MakesData, default: Path | None) -> None:
+        self.asked, self.default = args[0], default
         self.run: Path | None = None
         self.first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes, the one that writes and prints
         usage = f"lenet_lightning {self.asked} [--config FILE.yaml] [--NAME=VALUE ...]"
@@ -123,7 +120,7 @@ class CLI(LightningCLI):
         parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; with the recorded settings when a checkpoint of a run is asked for, else with default.yaml."""
+        """Parse; with the recorded settings where a checkpoint of a run is asked for, else with the default config."""
         self.config = parser.parse_args(args)
         config = self.config[self.asked]
         fit = self.asked == "fit"
@@ -141,7 +138,7 @@ class CLI(LightningCLI):
         elif beside and beside.exists():
             chosen = [json.dumps(recorded.settings(beside))]
         else:
-            chosen = [str(DEFAULT_CONFIG)] if DEFAULT_CONFIG.exists() else []
+            chosen = [str(self.default)] if self.default else []
         for each in chosen:
             self.config = parser.parse_args([args[0], "--config", each, *args[1:]])
 
@@ -238,20 +235,26 @@ class CLI(LightningCLI):
                 print(f"kept in      {printable(self.checkpoint.parent / results.RESULTS)}")
 
 
-def main(args: list[str], model: MakesModel = DigitClassifier, data: MakesData = MNISTDataModule) -> None:
+def main(
+    args: list[str],
+    model: MakesModel = DigitClassifier,
+    data: MakesData = MNISTDataModule,
+    default: Path | None = None,
+) -> None:
     """Run `fit`, `validate` or `test` with its options.
 
     Args:
         args: the command and its options.
         model: a DigitClassifier, a subclass, or a function that returns one.
         data: an MNISTDataModule, a subclass, or a function that returns one.
+        default: the config of a `fit` to which none is passed.
 
     Raises:
         UsageError: the options or the config are invalid.
         RunError: data or a checkpoint are damaged or out of reach, or a folder is not writable.
     """
     quiet_lightning()
-    CLI(args, model, data)
+    CLI(args, model, data, default)
 
 
 def _reclaim() -> LambdaCallback:

@@ -15,7 +15,7 @@ def main(args: list[str]) -> int:
     """Show a run, or all of them side by side; print a summary where there is no terminal.
 
     Raises:
-        UsageError: no such run, or none that was tracked.
+        UsageError: there is no such run, or it was not logged to W&B.
         RunError: the dashboard failed.
     """
     parser = Parser("dashboard", main.__doc__)
@@ -24,7 +24,7 @@ def main(args: list[str]) -> int:
     options = parser.parse_args(args)
     files = _tracked(options.run, options.runs)
     with tempfile.TemporaryDirectory() as together:
-        # the client browses runs that lie in one folder; here each lies in its own
+        # the client browses runs in one folder; here each has its own
         for file in files:
             (Path(together) / file.parent.name).symlink_to(file.parent.resolve())
         if not sys.stdout.isatty():
@@ -51,7 +51,7 @@ def _tracked(run: str | None, root: Path) -> list[Path]:
         folders = run_folders.below(root) if run == "all" else [folder]
         files = sorted((file for each in folders for file in each.glob(pattern)), key=os.path.getmtime)
     if not files:
-        raise UsageError(f"{folder}: holds no W&B files; its figures are in metrics.csv, its pictures in pictures/")
+        raise UsageError(f"{folder}: has no W&B files; its metrics are in metrics.csv, its pictures in pictures/")
     return files
 
 

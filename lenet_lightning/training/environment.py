@@ -48,5 +48,7 @@ def _code() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return {"git_commit": None, "git_clean": None}  # installed below somebody else's checkout
     changes = git("status", "--porcelain", "--untracked-files=no")
     return {"git_commit": git("rev-parse", "HEAD"), "git_clean": None if changes is None else not changes}

@@ -12,7 +12,7 @@ LOGGERS = {
 WARNINGS = (
     ".*LeafSpec.* is deprecated",  # Lightning's own, on torch 2.15
     "Checkpoint directory .* exists and is not empty",  # it holds config.yaml
-    "The '.*_dataloader' does not have many workers",  # the digits are in memory: workers would only cost
+    "The '.*_dataloader' does not have many workers",  # samples are in memory: workers would only cost time
     "The number of training batches .* is smaller than the logging interval",  # nothing is logged in steps
     "You called `self.log.*` but have no logger configured",  # --trainer.logger false is the user's wish
     "It is recommended to use `self.log.*sync_dist=True",  # what is logged without is equal in all processes

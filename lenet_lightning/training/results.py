@@ -66,13 +66,13 @@ def evaluate(
     metrics = {each: value.item() for each, value in trainer.callback_metrics.items() if each.startswith(f"{stage}/")}
     acc, loss = metrics[f"{stage}/acc"], metrics[f"{stage}/loss"]
     if batches != [len(loader)]:
-        return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not a {name} figure", {}
+        return f"{name} accuracy {acc:.2%}, of {batches[0]} of {len(loader)} batches only: not the {name} accuracy", {}
     counted = f"{round(acc * samples):,} of {samples:,}"
     return f"{name} accuracy {acc:.2%} ({counted}), loss {loss:.4f}, of {printable(path)}", metrics
 
 
 def metadata(model: DigitClassifier, data: MNISTDataModule, seed: int) -> dict[str, Any]:
-    """Return what is true of the weights wherever and whenever they were trained."""
+    """Return the metadata of the weights that do not depend on when and where they were trained."""
     return {
         "network": model.hparams["network"],
         "parameters": sum(p.numel() for p in model.network.parameters()),
@@ -101,12 +101,12 @@ def keep(
     """
     checkpoint, last = read_checkpoint(kept), run / runs.LAST
     ended = read_checkpoint(last) if last.exists() else checkpoint
-    facts = metadata(model, data, int(ended[RECIPE]["seed_everything"])) | metrics
-    weights.write(model.network.state_dict(), facts, run / WEIGHTS)
+    known = metadata(model, data, int(ended[RECIPE]["seed_everything"])) | metrics
+    weights.write(model.network.state_dict(), known, run / WEIGHTS)
     if not metrics:
         return ended["training_seconds"]
     epochs = ended["epoch"] + 1
-    results = facts | {
+    results = known | {
         f"{kept.stem}_epoch": checkpoint["epoch"] + 1,
         "epochs": epochs,
         "train_seconds": round(ended["training_seconds"], 2),
@@ -121,7 +121,7 @@ def keep(
     for tracker in trainer.loggers:
         if isinstance(tracker, WandbLogger):
             tracker.log_errors(data.test.images.squeeze(1).numpy(), predictions.labels, predictions.logits)
-            tracker.log_files([kept, run / WEIGHTS], facts)
+            tracker.log_files([kept, run / WEIGHTS], known)
     return ended["training_seconds"]
 
 

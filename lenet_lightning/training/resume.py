@@ -181,7 +181,7 @@ def is_finished(checkpoint: dict[str, Any], trainer: Trainer) -> bool:
 
 
 def finished_line(checkpoint: dict[str, Any]) -> str:
-    """Return the line that says that all epochs are trained, and how to train more."""
+    """Return a line that reports that all epochs are trained, and how to train more."""
     done = checkpoint["epoch"] + 1
     onecycle = "trainer.max_epochs" in checkpoint[RECIPE]
     how = "a one-cycle schedule cannot be lengthened" if onecycle else f"for more: --trainer.max_epochs {2 * done}"

@@ -50,7 +50,7 @@ def create(root: Path, name: str) -> Path:
     plain = "".join(sign if sign.isprintable() and sign not in '<>:"/\\|?*' else "_" for sign in name)
     short = plain.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(" .")
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{short}"
-    where = "name another one with --trainer.default_root_dir"
+    where = "pass another one with --trainer.default_root_dir"
     try:
         root.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):

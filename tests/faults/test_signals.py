@@ -138,20 +138,20 @@ STUCK = """
 import sys
 from pathlib import Path
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import {module}
+import lenet_lightning.{module}
 from tests.faults import injected
 
 def stuck(*_, **__):
     print("stuck", flush=True)
     {how}
 
-{module}.{name} = stuck
+lenet_lightning.{module}.{name} = stuck
 sys.exit(main(sys.argv[1:]))
 """
 LIGHT = {
-    "predict": ("predict", "_framed", ("predict", "a.png")),
-    "export": ("export", "_difference", ("export", "--format", "pth")),
-    "describe": ("describe", "_table", ("describe",)),
+    "predict": ("inference.predict", "_framed", ("predict", "a.png")),
+    "export": ("inference.export", "_difference", ("export", "--format", "pth")),
+    "describe": ("historical.describe", "_table", ("describe",)),
 }
 
 
@@ -176,7 +176,7 @@ def test_16_a_signal_ends_a_light_command_with_nothing_left(on_fakes, tmp_path, 
 @pytest.mark.parametrize("times", [1, 2])
 def test_16_a_signal_ends_a_light_command_that_hangs_in_c(on_fakes, tmp_path, times):
     (tmp_path / "a.png").touch()
-    script = STUCK.format(module="predict", name="_framed", how="injected.never_return()")
+    script = STUCK.format(module="inference.predict", name="_framed", how="injected.never_return()")
     with begun(on_fakes, tmp_path, "predict", "a.png", script=script) as running:
         assert running.stdout.readline() == "stuck\n"
         for again in range(times):

@@ -191,16 +191,16 @@ BAD = [
     Case("nan.tiff", lambda path: _strange(np.nan, path), error=NOT_FINITE),
     Case("infinite.tiff", lambda path: _strange(np.inf, path), error=NOT_FINITE),
     Case("minus infinite.tiff", lambda path: _strange(-np.inf, path), error=NOT_FINITE),
-    Case("pipe.png", _fifo, error="must be a picture file, is a pipe or a device; name another"),
+    Case("pipe.png", _fifo, error="must be a picture file, is a pipe or a device; pass another"),
     Case(
         "broken link.png",
         lambda path: path.symlink_to("nowhere"),
-        error="cannot be read: No such file or directory (a link that leads nowhere); name another",
+        error="cannot be read: No such file or directory (a broken link); pass another",
     ),
     Case(
         "link to itself.png",
         lambda path: path.symlink_to(path.name),
-        error="cannot be read: Too many levels of symbolic links (a link that leads nowhere); name another",
+        error="cannot be read: Too many levels of symbolic links (a broken link); pass another",
     ),
 ]
 

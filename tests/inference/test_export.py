@@ -32,8 +32,8 @@ def fresh(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def facts():
-    return weights.facts_of("lenet5", 0.25, 0.5) | {"test/acc": 0.9876}
+def metadata():
+    return weights.metadata_of("lenet5", 0.25, 0.5) | {"test/acc": 0.9876}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def mine(network, facts, tmp_path_factory):
+def mine(network, metadata, tmp_path_factory):
     """A weights file whose mean and std are not those of MNIST."""
     path = tmp_path_factory.mktemp("mine") / "mine.safetensors"
-    weights.write(network.state_dict(), facts, path)
+    weights.write(network.state_dict(), metadata, path)
     return path
 
 
@@ -109,27 +109,27 @@ def test_the_first_form_is_the_default():
     V1().load_state_dict(torch.load("lenet5.pth", weights_only=True), strict=True)
 
 
-def test_safetensors_keep_the_facts(mine, network, facts):
+def test_safetensors_keep_the_metadata(mine, network, metadata):
     assert main(["export", "--format", "safetensors", "--weights", str(mine)]) == 0
     state_dict, read = weights.read(mine.parent / "mine.safetensors")
     copied, kept = weights.read(Path("lenet5.safetensors"))
-    assert kept == read == facts
+    assert kept == read == metadata
     assert all(torch.equal(copied[name], values) for name, values in state_dict.items())
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
-def test_onnx_takes_any_number_of_pixels_from_0_to_1(onnx_file, network, facts, count):
+def test_onnx_takes_any_number_of_pixels_from_0_to_1(onnx_file, network, metadata, count):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"pixels": IMAGES[:count, None].astype(np.float32) / 255})
-    expected = logits_of(network, normalised(IMAGES[:count], facts["mean"], facts["std"]))
+    expected = logits_of(network, normalised(IMAGES[:count], metadata["mean"], metadata["std"]))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
 
 
-def test_onnx_is_one_file_with_the_facts_inside_and_nothing_of_this_machine(onnx_file, facts):
+def test_onnx_is_one_file_with_the_metadata_inside_and_nothing_of_this_machine(onnx_file, metadata):
     assert os.listdir(onnx_file.parent) == [onnx_file.name]
-    assert Recognizer(onnx_file).facts == facts
+    assert Recognizer(onnx_file).metadata == metadata
     content = onnx_file.read_bytes()
     assert b".py" not in content
     assert os.getcwd().encode() not in content
@@ -158,7 +158,7 @@ def test_the_newest_run_is_exported_unless_told_otherwise(tmp_path, network, cap
         (tmp_path / "runs" / name).mkdir(parents=True)
         weights.write(
             network.state_dict(),
-            weights.facts_of("lenet5"),
+            weights.metadata_of("lenet5"),
             tmp_path / "runs" / name / "weights.safetensors",
         )
     assert main(["export", "--format", "pth"]) == 0
@@ -197,10 +197,10 @@ def test_made_up_images_are_told_apart():
 
 @pytest.mark.parametrize("scale", [4, 1024])
 def test_confident_networks_are_no_less_exportable(scale):
-    network, facts = weights.load(weights.SHIPPED)
+    network, metadata = weights.load(weights.SHIPPED)
     for values in (network.linear3.weight, network.linear3.bias):
         values.mul_(scale)
-    weights.write(network.state_dict(), facts, Path("sure.safetensors"))
+    weights.write(network.state_dict(), metadata, Path("sure.safetensors"))
     assert main(["export", "--format", "onnx", "--weights", "sure.safetensors"]) == 0
 
 
@@ -334,7 +334,7 @@ def test_a_pth_of_another_network_is_refused_by_its_layers(capsys):
     assert main(["export", "--format", "onnx", "--weights", "other.pth"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "conv1.weight is missing" in line
-    assert "0.weight is no layer of it" in line
+    assert "0.weight is not a layer of it" in line
 
 
 @pytest.mark.faults  # seconds each

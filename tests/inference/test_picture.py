@@ -60,7 +60,7 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, case):
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    with pytest.raises(RunError, match="must be a picture file, is a folder; name another"):
+    with pytest.raises(RunError, match="must be a picture file, is a folder; pass another"):
         picture.frame(tmp_path)
 
 

@@ -257,7 +257,7 @@ def another(tmp_path_factory, threes):
     last = next(name for name in reversed(state) if name.endswith("bias"))
     state[last][3] = 5
     folder = tmp_path_factory.mktemp("another")
-    weights.write(state, weights.facts_of("lenet5"), folder / "w.safetensors")
+    weights.write(state, weights.metadata_of("lenet5"), folder / "w.safetensors")
     torch.save(state, folder / "w.pth")
     torch.save({"state_dict": {f"network.{name}": values for name, values in state.items()}}, folder / "w.ckpt")
     shutil.copy(threes, folder / "w.onnx")
@@ -346,7 +346,7 @@ def test_a_target_that_cannot_be_is_told_before_anything_is_read(command, digits
     Path("folder.png").mkdir()
     code, out, err = command("a.png", "--picture", target)
     assert (code, out) == (2, "")
-    assert err == f"error: --picture {target}: must be a .png to write, in a folder that exists; name another\n"
+    assert err == f"error: --picture {target}: must be a .png to write, in a folder that exists; pass another\n"
 
 
 def test_a_target_that_cannot_be_written_leaves_the_older_one(command, digits, monkeypatch):

@@ -68,4 +68,4 @@ def test_the_shipped_weights_are_those_of_their_results(recognizer):
     data.setup("test")
     read = recognizer.logits(data.test.images.squeeze(1).numpy()).argmax(1)
     correct = int((torch.from_numpy(read) == data.test.labels).sum())
-    assert correct == round(recognizer.facts["test/acc"] * 10_000)
+    assert correct == round(recognizer.metadata["test/acc"] * 10_000)

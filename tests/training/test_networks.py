@@ -79,9 +79,9 @@ def test_fit_predict_export_and_pictures(train, network, tmp_path, capfd):
         assert main(["export", "--format", kind]) == 0
         written = Recognizer(f"{network}.{kind}")
         np.testing.assert_allclose(written.logits(images), expected, rtol=1e-6, atol=1e-4)
-        assert written.facts["network"] == network
+        assert written.metadata["network"] == network
     checkpoint = Recognizer(run / "last.ckpt")
-    assert (checkpoint.facts["mean"], checkpoint.facts["std"]) == pytest.approx(PIXELS[network])
+    assert (checkpoint.metadata["mean"], checkpoint.metadata["std"]) == pytest.approx(PIXELS[network])
 
 
 def test_a_run_normalises_as_its_network_and_records_how(command):
@@ -144,7 +144,7 @@ def test_what_steps_one_by_one_cannot_have_is_refused(command, option, said):
 
 def test_a_form_of_the_tutorials_is_for_its_network_alone(command, tmp_path, capfd):
     weights.write(
-        NETWORKS["lenet1"]().state_dict(), weights.facts_of("lenet1", *PIXELS["lenet1"]), tmp_path / "w.safetensors"
+        NETWORKS["lenet1"]().state_dict(), weights.metadata_of("lenet1", *PIXELS["lenet1"]), tmp_path / "w.safetensors"
     )
     assert main(["export", "--format", "pth", "--form", "v1", "--weights", "w.safetensors"]) == 2
     assert "only lenet5 has forms" in capfd.readouterr().err

@@ -1,17 +1,12 @@
 """A user's own network, classifier and data module with the same command line."""
 
-import subprocess
-import sys
-
+import pytest
 import yaml
-
-OWN = """
-import sys
-
 from torch import nn
 
 from lenet_lightning import DigitClassifier
 from lenet_lightning.training import cli
+from tests.training.test_cli import the_runs
 
 
 class Layers(nn.Module):
@@ -24,42 +19,30 @@ class Layers(nn.Module):
 
 
 class Own(DigitClassifier):
-    \"\"\"Two linear layers.
+    """Two linear layers.
 
     Args:
         width: units between them.
-    \"\"\"
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__(Layers(width))
 
 
-cli.main(sys.argv[1:], Own)
-"""
-
-
-def test_the_command_line_takes_a_classifier_of_ones_own(on_fakes, tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    short = ("--trainer.max_epochs=2", "--trainer.limit_train_batches=20", "--data.val_size=1000", "--config=own.yaml")
+@pytest.mark.filterwarnings("ignore")  # what cli.main hides stays hidden
+def test_the_command_line_takes_a_classifier_of_ones_own(fake_mnist, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"width": 48}, "averaging": 0.9}))
-
-    def run(*args):
-        command = [sys.executable, "own.py", *args]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=on_fakes | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-        )
-        print(done.stdout, done.stderr)
-        return done
-
-    fit = run("fit", *short)
-    assert (fit.returncode, fit.stderr) == (0, "")
-    assert "Layers, 38,170 parameters" in fit.stdout
-    (folder,) = [path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]
-    assert yaml.safe_load((folder / "config.yaml").read_text())["model"] == {"width": 48}
-    pictures = {path.stem for path in (folder / "pictures").iterdir()}
+    common = ("--config=own.yaml", f"--data.root={fake_mnist}", "--data.val_size=1000")
+    cli.main(["fit", *common, "--trainer.max_epochs=2", "--trainer.limit_train_batches=20"], Own)
+    fitted = capfd.readouterr().out.splitlines()
+    assert "Layers, 38,170 parameters" in fitted[0]
+    (run,) = the_runs()
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"] == {"width": 48}
+    pictures = {path.stem for path in (run / "pictures").iterdir()}
     assert "confusion_matrix" in pictures
     assert not pictures & {"filters", "feature_maps"}  # it has none
-    tested = run("test", "--config=own.yaml")
-    assert tested.returncode == 0
-    (line,) = tested.stdout.splitlines()
-    assert line in fit.stdout.splitlines()
+    cli.main(["test", *common], Own)
+    (tested,) = capfd.readouterr().out.splitlines()
+    assert tested in fitted

@@ -15,7 +15,7 @@ RECIPE, RANDOM, DEVICE, WHOLE = "recipe", "random", "device", "whole_epoch"
 class ExactResume(Callback):
     """Keep in each checkpoint what Lightning does not: the states of the global random generators, and the recipe.
 
-    The order of the digits and their distortion need no state: they are functions of seed, epoch and process.
+    The order of the samples and their distortion need no state: they are functions of seed, epoch and process.
 
     Args:
         recipe: what must stay equal from a run's first epoch to its last: names and plain values.

@@ -47,7 +47,7 @@ class EpochLines(ProgressBar):
             self._bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the epoch before: its figures are complete only now."""
+        """Print the line of the epoch before: its metrics are complete only now."""
         self._print_line(trainer)
         if self._bar:
             self._bar.update(self._task, epoch=_numbered(trainer.current_epoch + 1, trainer))

@@ -41,8 +41,8 @@ class WandbLogger(LightningWandbLogger):
 
     Args:
         save_dir: folder of the files; the command line sets it to the run's.
-        project: the project on W&B; WANDB_PROJECT, else lenet_lightning, unless given.
-        name: the run's name on W&B; WANDB_NAME, else the run folder's, unless given.
+        project: the project on W&B; WANDB_PROJECT, else lenet_lightning, unless passed.
+        name: the run's name on W&B; WANDB_NAME, else the run folder's, unless passed.
         kwargs: what wandb.init takes: tags, group, notes, ...
 
     Raises:
@@ -123,7 +123,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures of a step; those of the test into the run's summary, as they come once and make no chart."""
+        """Log metrics of a step; those of the test into the run's summary, as they come once and make no chart."""
         test = {name: value for name, value in metrics.items() if name.startswith("test/")}
         if test:
             self._attempt(lambda: self.experiment.summary.update(test))
@@ -171,17 +171,17 @@ class WandbLogger(LightningWandbLogger):
             self._attempt(log)
 
     @rank_zero_only
-    def log_files(self, files: list[Path], facts: dict[str, Any]) -> None:
-        """Log a run's files as one artifact, named as the network, with its facts; online only.
+    def log_files(self, files: list[Path], metadata: dict[str, Any]) -> None:
+        """Log a run's files as one artifact, named as the network, with its metadata; online only.
 
         The first of `files` is the checkpoint that the run is judged by, best or last: the artifact's alias.
         """
 
         def log() -> None:
-            artifact = wandb.Artifact(facts["network"], type="model", metadata=facts)
+            artifact = wandb.Artifact(metadata["network"], type="model", metadata=metadata)
             for file in files:
                 artifact.add_file(str(file))
-            self.experiment.log_artifact(artifact, aliases=[files[0].stem, f"seed-{facts['seed']}"])
+            self.experiment.log_artifact(artifact, aliases=[files[0].stem, f"seed-{metadata['seed']}"])
 
         if self.online:
             self._attempt(log)
@@ -197,7 +197,7 @@ class WandbLogger(LightningWandbLogger):
             shutil.rmtree(Path(self._save_dir or ".", client.CACHES), ignore_errors=True)  # copies of what was sent
 
     def where_to_look(self) -> list[str]:
-        """Return the lines that tell a person how to look at this run."""
+        """Return lines that show where to look at this run."""
         run = self._experiment
         if run is None or run.disabled:
             return []
@@ -227,7 +227,7 @@ class WandbLogger(LightningWandbLogger):
 
 
 class RunId(Callback):
-    """Keep the W&B run's id in each checkpoint, so that a resumed training goes on in the same W&B run."""
+    """Keep the W&B run's id in each checkpoint, so that a resumed training continues the same W&B run."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the id."""

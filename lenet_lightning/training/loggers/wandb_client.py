@@ -61,7 +61,7 @@ def mode() -> str:
         with complaints():
             return "online" if bounded(CALL_S, partial(wandb.login, prompt=False, verify=False)) else "offline"
     except wandb.errors.AuthenticationError:
-        say("the key is malformed; this run is kept offline (mend it with: wandb login)")
+        say("the key is malformed; this run is kept offline (to repair it: wandb login)")
     except Exception as error:
         say(f"{reason(error)}; this run is kept offline")
     return "offline"
