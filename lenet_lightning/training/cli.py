@@ -200,7 +200,9 @@ class CLI(LightningCLI):
         if config.averaging:
             callbacks.append(WeightAverage(float(config.averaging)))
         if self.run:
-            made_with = environment() | results.metadata(self.model, self.datamodule, self.recipe["seed_everything"])
+            made_with = environment(self.datamodule.FILES) | results.metadata(
+                self.model, self.datamodule, self.recipe["seed_everything"]
+            )
             settings = yaml.safe_load(self.config_text) | {"made_with": made_with}
             callbacks += [RunStart(self.run, self.config_text, settings), ExactResume(self.recipe)]
         if self.run and config.trainer.enable_checkpointing is not False:

@@ -56,4 +56,5 @@ def _tracked(run: str | None, root: Path) -> list[Path]:
 
 
 def _leet(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "wandb", "leet", *arguments], check=False).returncode  # noqa: S603
+    command = [sys.executable, "-m", "wandb", "leet", *arguments]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - our own arguments

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ import wandb
 from lenet_lightning.data import files
 
 
-def environment() -> dict[str, Any]:
-    """Return what can make two runs of one config differ, as plain values."""
+def environment(samples: Sequence[files.IdxFile] | None = None) -> dict[str, Any]:
+    """Return what can make two runs of one config differ, as plain values; `samples` are the files if not MNIST's."""
     packages = (torch, lightning, torchmetrics, torchvision, wandb)
     return {
         "threads": torch.get_num_threads(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "versions": {"python": platform.python_version(), **{each.__name__: each.__version__ for each in packages}},
-        "data_sha256": {file.name: file.sha256 for file in files.FILES},
+        "data_sha256": {file.name: file.sha256 for file in samples or files.FILES},
         **_code(),
     }
 
