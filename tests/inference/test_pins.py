@@ -117,7 +117,7 @@ def network(path, *nodes, **constants):
 
 
 def test_onnx_runtime_takes_its_memory_from_the_arena_that_is_limited(tmp_path):
-    """inference/recognizer.py: "max_mem", "session.use_env_allocators", and that "ConstantFolding" is off."""
+    """inference/onnx_session.py: "max_mem", "session.use_env_allocators", and that "ConstantFolding" is off."""
     large = [
         helper.make_node("Expand", ["zero", "size"], ["large"]),
         helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=0),
@@ -130,7 +130,7 @@ def test_onnx_runtime_takes_its_memory_from_the_arena_that_is_limited(tmp_path):
 
 
 def test_onnx_runtime_refuses_its_own_format(tmp_path, monkeypatch):
-    """inference/recognizer.py: "session.load_model_format"; that format is not checked."""
+    """inference/onnx_session.py: "session.load_model_format"; that format is not checked."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.save_model_format", "ORT")
     options.optimized_model_filepath = str(tmp_path / "ort.onnx")
