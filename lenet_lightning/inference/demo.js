@@ -5,8 +5,8 @@ const chooser = document.querySelector("input");
 const headline = document.querySelector(".headline");
 const seen = document.querySelector(".seen");
 const notice = document.querySelector(".notice");
-const LARGEST = 10e6; // bytes that server.py takes
-let last = null; // where the stroke has got to
+const LARGEST = 10e6; // bytes; the same as in server.py
+let last = null; // where the stroke is now
 let next = null; // returns the picture to read next
 let busy = false;
 

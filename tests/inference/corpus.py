@@ -1,4 +1,4 @@
-"""The files that people have, good and bad: how each is made, and what `predict` should say of it."""
+"""The files that people have, good and bad: how each is made, and what `predict` should report."""
 
 import os
 import re

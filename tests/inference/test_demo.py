@@ -198,7 +198,7 @@ def test_an_uploaded_picture_is_read(opened, tmp_path):
 
 
 @browser
-def test_what_is_no_picture_is_said_and_the_page_goes_on(opened, tmp_path):
+def test_a_file_that_is_no_picture_is_reported_and_the_page_still_works(opened, tmp_path):
     page = opened()
     (tmp_path / "letter.png").write_text("no picture")
     page.locator("input[type=file]").set_input_files(tmp_path / "letter.png")
@@ -342,7 +342,7 @@ def test_a_foreign_origin_is_refused(port, origin):
         "/" + "a" * 60_000,
     ],
 )
-def test_no_file_and_no_other_route_is_given_out(port, path):
+def test_no_other_file_or_route_is_served(port, path):
     for method in ("GET", "POST"):
         status, text = ask(port, method, path, None if method == "GET" else picture())
         assert status == 404
@@ -524,7 +524,7 @@ def test_who_goes_away_is_no_error(port):
     ("method", "path", "status"),
     [("GET", "/", 200), ("GET", "/demo.js", 200), ("GET", "/none", 404), ("PUT", "/", 405), ("POST", "/read", 415)],
 )
-def test_every_answer_says_what_a_browser_may_do_with_it(port, method, path, status):
+def test_every_answer_restricts_what_a_browser_may_do(port, method, path, status):
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request(method, path)
     answer = connection.getresponse()
@@ -559,7 +559,7 @@ def test_only_127_0_0_1_is_listened_on(port):
 
 @browser
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_ends_without_a_word_and_leaves_nothing(tmp_path, sent, code):
+def test_it_ends_silently_and_leaves_nothing(tmp_path, sent, code):
     with serving(tmp_path) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as page:  # a page that is open
             page.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -625,7 +625,7 @@ def test_a_taken_port_is_one_line_that_names_the_option(restored, capfd):
         ("--share",),
     ],
 )
-def test_what_cannot_be_asked_for_is_one_line(restored, capfd, options):
+def test_invalid_options_are_one_line(restored, capfd, options):
     assert main(["demo", "--port", "0", *options]) == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1
@@ -633,7 +633,7 @@ def test_what_cannot_be_asked_for_is_one_line(restored, capfd, options):
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_without_its_server_it_says_how_to_get_it(restored, capfd, missing):
+def test_without_its_server_it_names_the_extra_to_install(restored, capfd, missing):
     restored.delattr(inference, "server")
     for name in [*sys.modules]:
         if name.split(".")[0] in ("starlette", "uvicorn") or name == "lenet_lightning.inference.server":

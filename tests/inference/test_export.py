@@ -1,4 +1,4 @@
-"""What is exported answers as the network does, or is not there."""
+"""An exported file predicts as the network does, or it is not written."""
 
 import os
 import resource
@@ -60,7 +60,7 @@ def onnx_file(mine, tmp_path_factory):
 
 @pytest.fixture
 def older(tmp_path):
-    """A function that puts an older file of a format in place and gives a check that it alone is there, unchanged."""
+    """A function that puts an older file of a format in place and returns a check that it alone is there, unchanged."""
 
     def put(format_):
         path = tmp_path / f"lenet5.{format_}"
@@ -136,7 +136,7 @@ def test_onnx_is_one_file_with_the_metadata_inside_and_nothing_of_this_machine(o
 
 
 @pytest.mark.faults  # seconds each
-def test_a_fresh_onnx_export_is_the_same_file_and_says_nothing_else(onnx_file, mine, fresh, tmp_path):
+def test_a_fresh_onnx_export_is_the_same_file_and_prints_nothing_else(onnx_file, mine, fresh, tmp_path):
     command = [sys.executable, "-W", "error", "-m", "lenet_lightning", "export"]
     ended = subprocess.run([*command, "--format", "onnx", "--weights", mine], capture_output=True, **fresh)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -151,7 +151,7 @@ def test_equal_weights_are_equal_files(format_):
     assert Path(f"a.{format_}").read_bytes() == Path(f"b.{format_}").read_bytes()
 
 
-def test_the_newest_run_is_exported_unless_told_otherwise(tmp_path, network, capsys):
+def test_the_newest_run_is_exported_by_default(tmp_path, network, capsys):
     assert main(["export", "--format", "pth"]) == 0
     assert str(weights.SHIPPED) in capsys.readouterr().out
     for name in ("20260101-000000-older", "20260102-000000-newer"):
@@ -178,12 +178,12 @@ def test_a_checkpoint_is_exported_as_its_average(network):
 
 
 @pytest.mark.faults  # seconds each
-def test_checked_on_the_training_images_where_they_are_there(fake_mnist, capsys):
+def test_checked_on_the_training_images_where_they_exist(fake_mnist, capsys):
     assert main(["export", "--format", "pth", "--data", str(fake_mnist)]) == 0
     assert "60,000 training images" in capsys.readouterr().out
 
 
-def test_checked_on_made_up_images_where_mnist_is_not_what_it_should_be(fake_mnist_root, capsys):
+def test_checked_on_made_up_images_where_mnist_is_damaged(fake_mnist_root, capsys):
     # without the fixture that replaces the sums, the fakes are files with wrong sums
     for root in (fake_mnist_root, "nowhere"):
         assert main(["export", "--format", "pth", "--data", str(root)]) == 0
@@ -213,7 +213,7 @@ def flip(content):
 @pytest.mark.faults  # 25
 @pytest.mark.parametrize("damage", [flip, lambda content: content[: len(content) // 2]], ids=["flipped", "truncated"])
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_file_that_does_not_answer_as_the_network_is_not_put_in_place(format_, damage, older, monkeypatch, capsys):
+def test_a_file_that_does_not_predict_as_the_network_is_not_put_in_place(format_, damage, older, monkeypatch, capsys):
     is_intact, check = older(format_), export._difference
 
     def damaged(path, *rest):
@@ -306,7 +306,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_refused_in_one_line(case, capsys):
+def test_invalid_options_and_weights_are_refused_in_one_line(case, capsys):
     args, code, text = REFUSED[case]
     Path("folder.pth").mkdir()
     Path("damaged.pth").write_bytes(b"damaged")

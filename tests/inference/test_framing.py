@@ -102,7 +102,7 @@ def test_nothing_is_found_where_there_is_nothing(blank):
     assert framing.find(blank, "auto").digits == []
 
 
-def test_told_which_is_ink_it_looks_for_that_alone(five):
+def test_with_invert_set_only_that_ink_is_found(five):
     assert alike(five, framed(drawn(), "no")) < 0.05
     assert alike(five, framed(255 - drawn(), "yes")) < 0.05
     # dark ink alone: what the light ink leaves between its lines is not taken for a digit of its own shape

@@ -40,7 +40,7 @@ def by_name(cases):
 
 
 @by_name(corpus.GOOD + corpus.BLANK)
-def test_a_file_gives_its_digit(read, tmp_path, case):
+def test_the_digit_of_each_file_is_read(read, tmp_path, case):
     case.make(tmp_path / case.name)
     answer = read(tmp_path / case.name)
     assert (answer.digit, answer.notice) == (case.digit, case.notice)
@@ -194,7 +194,7 @@ def test_arrays(upright, kind):
     assert np.array_equal(ARRAYS[kind], before)
 
 
-def test_a_tensor_as_torchvision_gives_it():
+def test_a_tensor_as_torchvision_returns_it():
     framed = picture.frame(GREY).pixels
     pixels = torch.from_numpy(framed)[None].float() / 255
     assert np.array_equal(picture.frame(pixels).pixels, framed)
@@ -231,7 +231,7 @@ def test_any_pixels_are_a_framed_digit_or_blank(pixels, invert):
         assert each.pixels is None or (each.pixels.shape, each.pixels.dtype) == ((28, 28), np.uint8)
 
 
-def test_invert_says_which_is_ink(upright):
+def test_invert_sets_which_is_ink(upright):
     dark, light = GREY, 255 - GREY
     assert np.array_equal(picture.frame(dark, "no").pixels, upright)
     assert np.array_equal(picture.frame(light, "yes").pixels, upright)

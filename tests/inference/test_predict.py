@@ -237,7 +237,7 @@ def test_reject_below(command, digits):
 
 
 @pytest.mark.parametrize("margin", ["-1", "nan", "some", "-inf"])
-def test_a_margin_that_cannot_be(command, digits, margin):
+def test_an_invalid_margin(command, digits, margin):
     code, out, err = command("a.png", "--reject-below", margin)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
 
@@ -285,7 +285,7 @@ def test_weights_are_the_newest_runs_else_the_shipped(capfd, command, digits, an
     assert err == f"weights {Path('runs/20260101-000000-x/weights.safetensors')}\n"
 
 
-def test_weights_that_cannot_be_used(command, digits, another, tmp_path):
+def test_invalid_weights(command, digits, another, tmp_path):
     for name in ("w.safetensors", "w.pth", "w.ckpt", "w.onnx"):
         (tmp_path / name).write_bytes((another / name).read_bytes()[:1_000])
         code, out, err = command("a.png", "--weights", name)
@@ -342,7 +342,7 @@ def test_more_cells_than_one_can_look_at(command, digits):
 
 
 @pytest.mark.parametrize("target", ["none/out.png", "folder.png", "out.jpg", "out"])
-def test_a_target_that_cannot_be_is_told_before_anything_is_read(command, digits, target):
+def test_an_invalid_target_is_refused_before_anything_is_read(command, digits, target):
     Path("folder.png").mkdir()
     code, out, err = command("a.png", "--picture", target)
     assert (code, out) == (2, "")
