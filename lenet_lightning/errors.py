@@ -1,5 +1,7 @@
 """Exceptions that end a command, and how text from outside appears in a message."""
 
+import shlex
+
 MOST_CHARACTERS = 300
 
 
@@ -14,6 +16,11 @@ class RunError(Exception):
 def printable(text: object) -> str:
     """Return `text` with every control character, line break and invisible sign escaped."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+
+
+def pasted(path: object) -> str:
+    """Return a path as one word of a shell command that a message shows for pasting."""
+    return shlex.quote(printable(path))
 
 
 def one_line(text: object, most: int = MOST_CHARACTERS) -> str:

@@ -1,9 +1,13 @@
 """What comes from outside is one printable line of bounded length in any message."""
 
+import shlex
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_lightning.errors import MOST_CHARACTERS, one_line, printable
+from lenet_lightning.errors import MOST_CHARACTERS, one_line, pasted, printable
 
 
 def test_signs_that_cannot_be_seen_are_escaped():
@@ -23,3 +27,8 @@ def test_any_text_is_one_printable_line(text):
     line = one_line(text)
     assert line.isprintable()
     assert len(line) <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("name", ["a", "with space", "a;b", "#1", "$HOME", "it's", "a&b", "né", "*"])
+def test_a_pasted_path_is_one_word_to_a_shell(name):
+    assert shlex.split(f"command {pasted(Path(name))} # comment", comments=True) == ["command", name]

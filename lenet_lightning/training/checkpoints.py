@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lenet_lightning import run_folders
 from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError, UsageError, printable
+from lenet_lightning.errors import RunError, UsageError, pasted, printable
 from lenet_lightning.pickled import unpickle
 from lenet_lightning.training.runs import BEST, LAST, check_there, set_aside, warn
 
@@ -61,7 +61,7 @@ def check_best(run: Path, checkpoint: dict[str, Any], trained: bool) -> None:
     if trained:
         raise RunError(
             f"{printable(best)}: {reason}{lost}; no epoch is left to train, the last one can be tested: "
-            f"test --ckpt_path {printable(run / LAST)}"
+            f"test --ckpt_path {pasted(run / LAST)}"
         )
     kept = ""
     if os.path.lexists(best):
@@ -247,7 +247,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             _read_checkpoint(best)
         except RunError:
             raise error from None
-        raise RunError(f"{error}; {BEST} beside it is whole: --ckpt_path {printable(best)}") from error
+        raise RunError(f"{error}; {BEST} beside it is whole: --ckpt_path {pasted(best)}") from error
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lenet_lightning import run_folders
 from lenet_lightning.arguments import Parser
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, pasted
 
 
 def main(args: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(args: list[str]) -> int:
             code = _leet(together if len(files) > 1 else str(files[0]))
     offline = [str(file.parent) for file in files if file.parent.name.startswith("offline-run-")]
     if offline:
-        print(f"to see it on W&B: wandb login && wandb sync {' '.join(offline)}")
+        print(f"to see it on W&B: wandb login && wandb sync {' '.join(map(pasted, offline))}")
     if code:
         raise RunError(f"wandb leet ended with exit code {code}")
     return 0

@@ -10,7 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lenet_lightning.data.datamodule import MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError, one_line, printable
+from lenet_lightning.errors import RunError, UsageError, one_line, pasted, printable
 from lenet_lightning.training import checkpoints, results, resume, runs
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger
@@ -73,7 +73,7 @@ class Fit:
         if finished and not (path.parent / "config.yaml").exists():
             raise UsageError(
                 f"{printable(path)}: all its epochs are trained and it is not in a run's folder; pass a "
-                f"larger trainer.max_epochs, or test it: test --ckpt_path {printable(path)}"
+                f"larger trainer.max_epochs, or test it: test --ckpt_path {pasted(path)}"
             )
         if finished:
             self.run = path.parent  # in all processes

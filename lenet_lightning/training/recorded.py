@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lenet_lightning.errors import RunError, UsageError, one_line
+from lenet_lightning.errors import RunError, UsageError, one_line, pasted
 
 MOST_BYTES = 100_000
 MOST_DEPTH = 20
@@ -143,5 +143,5 @@ def _object(value: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 def _untrusted(path: Path, name: str, value: Any) -> UsageError:
     return UsageError(
         f"{path}: {one_line(name, 80)} is {one_line(value, 80)!r}: only plain settings, torch.optim and Lightning's "
-        f"classes are taken from a file that was not passed; if you trust it: --config {path}"
+        f"classes are taken from a file that was not passed; if you trust it: --config {pasted(path)}"
     )

@@ -81,6 +81,27 @@ def keys(tree, prefix=""):
             yield from keys(value, f"{prefix}{name}.")
 
 
+def test_what_is_printed_for_pasting_is_pasted_as_it_is_whatever_the_folder_is_called(command):
+    code, out, _ = command("fit", *QUICK, "--trainer.default_root_dir=my runs; #1 $HOME")
+    assert code == 0
+    lines = [
+        line.split("   ")[-1].strip() for line in out.splitlines() if line.startswith(("look at it", "send to W&B"))
+    ]
+    look, send = (line.replace("look at it", "").replace("send to W&B", "").strip() for line in lines)
+    shown = subprocess.run(
+        look.replace("python -m", f"{sys.executable} -m"), shell=True, capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "to see it on W&B" in shown.stdout
+    (sync,) = (line.partition("&& ")[2] for line in shown.stdout.splitlines() if line.startswith("to see it on W&B"))
+    for line in (send.partition("&& ")[2], sync):
+        found = subprocess.run(
+            line.replace("wandb sync", "ls -d"), shell=True, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert len(found.stdout.splitlines()) == 1
+        assert Path(found.stdout.strip()).parent.name == "wandb"
+
+
 def test_an_offline_run_holds_everything(command, monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "digits")
     monkeypatch.setenv("WANDB_TAGS", "one,two")

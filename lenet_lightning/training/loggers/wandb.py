@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from lenet_lightning.errors import one_line, printable
+from lenet_lightning.errors import one_line, pasted
 from lenet_lightning.evaluation.metrics import surest_errors
 from lenet_lightning.training.loggers import wandb_client as client
 
@@ -204,10 +204,10 @@ class WandbLogger(LightningWandbLogger):
         if not run.offline and not self._lost:
             return [f"W&B          {one_line(run.url)}"]
         folder = Path(os.path.relpath(Path(run.dir).parent))
-        parts = folder.parent / f"{'offline-' if run.offline else ''}run-*-{run.id}"  # a resumed run has several
+        parts = f"{'offline-' if run.offline else ''}run-*-{run.id}"  # a resumed run has several
         return [
-            f"look at it   python -m lenet_lightning dashboard {printable(folder.parents[1])}",
-            f"send to W&B  wandb login && wandb sync {printable(parts)}",
+            f"look at it   python -m lenet_lightning dashboard {pasted(folder.parents[1])}",
+            f"send to W&B  wandb login && wandb sync {pasted(folder.parent)}/{parts}",
         ]
 
     def _attempt(self, action: Callable[..., Any], *arguments: Any, seconds: float | None = None) -> None:
