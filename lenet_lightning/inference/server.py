@@ -166,7 +166,7 @@ def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
     """Serve the page on a listening socket until SIGINT or SIGTERM."""
     alive: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
-    # only the public methods of asyncio.Protocol are used, see tests/inference/test_pins.py
+    # only the public methods of asyncio.Protocol are used, see tests/inference/test_inference_pins.py
     class Connection(H11Protocol):
         """A connection that is aborted after LIFETIME, or when it is the oldest of too many."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
-from jsonargparse.typing import restricted_number_type
 from lightning import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -31,7 +30,7 @@ from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.environment import environment
 from lenet_lightning.training.fitting import Fit
 from lenet_lightning.training.loggers.wandb import RunId
-from lenet_lightning.training.parser import Parser, config_first
+from lenet_lightning.training.parser import Decay, Parser, Seed, config_first
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
@@ -49,9 +48,6 @@ OURS |= {"verbose", "weights_only", "ckpt_path"}
 # classes, or functions that return one of their objects
 MakesModel: TypeAlias = Callable[..., DigitClassifier]
 MakesData: TypeAlias = Callable[..., MNISTDataModule]
-
-Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
 
 
 class CLI(LightningCLI):
@@ -121,9 +117,11 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; with the recorded settings where a checkpoint of a run is asked for, else with the default config."""
+        fit = self.asked == "fit"
+        if fit and self.default and not {arg.partition("=")[0] for arg in args} & {"--config", "-c", "--ckpt_path"}:
+            args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
         self.config = parser.parse_args(args)
         config = self.config[self.asked]
-        fit = self.asked == "fit"
         wanted = config.ckpt_path or (None if fit else "kept")
         self.checkpoint = checkpoints.find(Path(config.trainer.default_root_dir), wanted) if wanted else None
         beside = self.checkpoint and self.checkpoint.parent / "config.yaml"

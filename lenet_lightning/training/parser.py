@@ -2,9 +2,13 @@
 
 from typing import Any, NoReturn
 
+from jsonargparse.typing import restricted_number_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lenet_lightning.errors import UsageError, one_line
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
 
 
 class Parser(LightningArgumentParser):

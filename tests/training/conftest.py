@@ -31,10 +31,11 @@ def command(fake_mnist, tmp_path, monkeypatch, capfd):
 
 @pytest.fixture
 def quick():
-    """Options that make a run short: 6 steps an epoch, few validation digits, no test and no W&B."""
+    """Options that make a run short: 6 steps an epoch, few validation samples, no test, no pictures and no W&B."""
     return (
         "--data.val_size=1000",
         "--trainer.limit_test_batches=0",
+        "--pictures=false",
         "--trainer.limit_train_batches=6",
         "--data.batch_size=64",
         "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV",

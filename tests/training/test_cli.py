@@ -28,7 +28,7 @@ def metrics(run):
 
 
 def test_fit_trains_tests_once_and_keeps_everything_of_the_run(command, quick):
-    code, out, err = command("fit", *quick, TESTED, "--trainer.max_epochs=2")
+    code, out, err = command("fit", *quick, TESTED, "--pictures=true", "--trainer.max_epochs=2")
     assert (code, err) == (0, "")
     (run,) = the_runs()
     assert run.name.endswith("-default")
