@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 STEPS = """
 import contextlib, resource, sys
 import torch
@@ -34,6 +36,7 @@ def faults(how: str) -> tuple[int, bool]:
     return int(count), flushed == "True"
 
 
+@pytest.mark.faults  # two processes of two seconds
 def test_a_tuned_process_fetches_no_page_twice_and_flushes_denormals():
     some = 20 * 500  # of the 12,000 pages that a step works on
     untuned, flushed = faults("as it is")
