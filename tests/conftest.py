@@ -1,5 +1,6 @@
 """Stand-ins for MNIST: the bytes are fake, the code that reads them is the real one."""
 
+import gc
 import hashlib
 import signal
 import struct
@@ -9,6 +10,9 @@ import pytest
 import torch
 
 from lenet_lightning.data import files
+
+# the garbage collector would look through all that the imported packages keep, again and again: a tenth of all time
+gc.set_threshold(100_000, 50, 100)
 
 # a shell ignores the first in what it starts in the background, nohup the second, and what the tests start would
 # inherit that
