@@ -29,8 +29,8 @@ def test_sdlm_learns_a_batch_by_heart(digits, network, loss, rate):
     torch.manual_seed(1)
     sdlm = partial(SDLM, lr=rate, mu=0.5)
     model = HistoricalClassifier(network=network, loss=loss, optimizer=sdlm, schedule="constant")
-    few = tuple(part[:30] for part in digits)
-    assert fit(model, few, 14, batch_size=30).callback_metrics["val/acc"] == 1.0
+    few = tuple(part[:40] for part in digits)
+    assert fit(model, few, 12, batch_size=40).callback_metrics["val/acc"] == 1.0
 
 
 @pytest.mark.parametrize(("rise", "times"), [(0, 3), (8, 10)])  # before each pass, and after the first seven steps
