@@ -141,7 +141,7 @@ def predictions(data: PlotData) -> Figure:
 def worst_errors(data: PlotData) -> Figure:
     """The errors of the highest probability."""
     errors = int((data.logits.argmax(1) != data.labels).sum())
-    title = f"The most probable of {errors:,} errors: true digit, prediction, probability"
+    title = f"The most confident of {errors:,} errors: true digit, prediction, probability"
     return _digits(data, surest_errors(data.logits, data.labels, 24), title, columns=8)
 
 
