@@ -259,5 +259,5 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     for name, kind in KINDS.items():
         if name in checkpoint and not isinstance(checkpoint[name], kind):
             got = type(checkpoint[name]).__name__
-            raise RunError(f"{printable(path)}: its {name} must not be a {got}; pass another checkpoint")
+            raise RunError(f"{printable(path)}: its {name} is a {got}, unlike those of `fit`; pass another one")
     return checkpoint
