@@ -58,7 +58,7 @@ def fake_mnist(fake_mnist_root, _fake_files, monkeypatch):
 
 @pytest.fixture
 def digits():
-    """A hundred normalised images that can be learned by heart, and their labels."""
+    """A hundred normalised images on which a network can be overfitted, and their labels."""
     torch.manual_seed(0)
     labels = torch.arange(10).repeat(10)
     templates = torch.randn(10, 1, 28, 28)

@@ -70,10 +70,8 @@ def main(args: list[str]) -> int:
         )
     asked = [row for name in options.pictures for row in _named(name)]
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
-    print(f"weights {provenance(recognizer)}", file=sys.stderr)
+    print(f"weights {printable(recognizer.weights)}{recognizer.accuracy}", file=sys.stderr)
     rows: list[Row] = []
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the encoding may lack characters of a name
     out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     if options.csv:
         out.writeheader()
@@ -94,12 +92,6 @@ def main(args: list[str]) -> int:
 
         grid.draw(rows, target)
     return int(any(row.error for row in rows))
-
-
-def provenance(recognizer: Recognizer) -> str:
-    """Return which weights are used and their accuracy, as text."""
-    accuracy = recognizer.metadata.get("test/acc")
-    return printable(recognizer.weights) + (f", {accuracy:.2%} of MNIST's 10,000 test digits right" if accuracy else "")
 
 
 def _named(name: str) -> list[Row]:

@@ -76,6 +76,12 @@ class Recognizer:
         load = onnx_session.load if self.weights.suffix == ".onnx" else _load_torch
         self._network, self.metadata = load(self.weights)
 
+    @property
+    def accuracy(self) -> str:
+        """The test accuracy of the weights, to be put behind their name; empty if unknown."""
+        accuracy = self.metadata.get("test/acc")
+        return "" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right"
+
     def __call__(self, image: picture.Picture) -> Answer:
         """Predict the digit in one picture: a path, an open file, a PIL image, array or tensor (see `picture.frame`).
 

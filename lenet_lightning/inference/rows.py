@@ -20,7 +20,7 @@ class Row:
         name: as printed.
         answers: one for each digit.
         error: why it was not read, or None.
-        line: whether the picture was read as a row of digits.
+        line: whether the picture holds a row of digits (`--line`).
     """
 
     source: Path | BinaryIO | None

@@ -147,7 +147,8 @@ class Reader:
 def app(recognizer: Recognizer, host: str) -> Starlette:
     """Return the ASGI application that serves the page as `host`."""
     here = Path(__file__).parent
-    page = (here / "demo.html").read_text("utf-8").replace("{weights}", escape(_provenance(recognizer)))
+    shown = f"Weights: {'/'.join(recognizer.weights.parts[-2:])}{recognizer.accuracy}"
+    page = (here / "demo.html").read_text("utf-8").replace("{weights}", escape(shown))
     files = {
         "/": Response(page, media_type="text/html"),
         "/demo.css": Response((here / "demo.css").read_bytes(), media_type="text/css"),
@@ -228,9 +229,3 @@ def _hostname(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
-
-
-def _provenance(recognizer: Recognizer) -> str:
-    weights = "/".join(recognizer.weights.parts[-2:])
-    accuracy = recognizer.metadata.get("test/acc")
-    return f"Weights: {weights}" + ("" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right")

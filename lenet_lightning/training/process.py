@@ -15,7 +15,7 @@ KEPT = 2**30
 
 @contextmanager
 def tuned() -> Iterator[None]:
-    """Flush numbers next to zero to zero meanwhile, and keep memory that was freed, from now on."""
+    """Flush subnormal numbers to zero inside the block; keep freed memory in the process, after it too."""
     # glibc would hand a step's tens of megabytes back to the system and fetch them again, page by page, in the next
     # step: in some processes, by chance, a third of all time
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
