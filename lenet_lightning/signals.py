@@ -1,4 +1,7 @@
-"""The only owner of SIGINT, SIGTERM and SIGHUP: each ends the process with 128 + its number, whatever hangs."""
+"""The only owner of SIGINT, SIGTERM and SIGHUP, each of which ends the process with 128 + its number, whatever hangs.
+
+In a Slurm job of SIGUSR1, too: the warning, by `--signal=USR1@90`, that the job will end.
+"""
 
 import math
 import os
@@ -44,6 +47,8 @@ class Stopped(SystemExit):
 
 
 _launchers: list[Launcher] = []
+_warned: list[Callable[[], None]] = []
+_warning = threading.Event()
 _handlers: dict[int, Handler] = {}
 
 
@@ -62,6 +67,8 @@ def ending() -> Iterator[None]:
     for number in NUMBERS:
         if before[number] != signal.SIG_IGN:
             _handlers[number] = signal.SIG_IGN if follows and number != signal.SIGTERM else _stop
+    if "SLURM_JOB_ID" in os.environ:
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, _warn)  # it would kill
     awaited, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     wakeup_before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
@@ -86,6 +93,13 @@ def reclaim() -> None:
         signal.signal(number, handler)
 
 
+def when_warned(act: Callable[[], None]) -> None:
+    """Call `act` when Slurm warns that the job will end; now, if it did already."""
+    _warned.append(act)
+    if _warning.is_set():
+        act()
+
+
 def end_together(launcher: Launcher | None) -> None:
     """Kill the processes of `launcher` whenever this one fails or is stopped."""
     if launcher:
@@ -96,13 +110,19 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
+def _warn(_number: int, _: FrameType | None) -> None:
+    _warning.set()
+    for act in _warned:
+        act()
+
+
 def _restore(before: dict[int, Handler], wakeup_before: int, wakeup: socket.socket) -> None:
     signal.set_wakeup_fd(wakeup_before)
     wakeup.close()  # which ends the thread
-    for number in _handlers:
-        signal.signal(number, before[number])
-    _handlers.clear()
-    _launchers.clear()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    for each in (_handlers, _launchers, _warned):
+        each.clear()
     del os.environ[_FIRST]
 
 

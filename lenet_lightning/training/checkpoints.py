@@ -174,6 +174,8 @@ class WholeCheckpoints(TorchCheckpointIO):
             OSError: the folder cannot be written to, or is full; an older file is intact.
         """
         path = Path(path)
+        if path.name.startswith("hpc_ckpt_"):
+            return  # Lightning's, of a Slurm job that is about to end: within an epoch, from which no resume is exact
         packed = io.BytesIO()  # torch.save to a full disk raises something other than OSError
         torch.save(checkpoint, packed)
         if self._run:

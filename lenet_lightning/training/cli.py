@@ -14,12 +14,12 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lenet_lightning import signals
+from lenet_lightning import run_folders, signals
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import UsageError, one_line, printable
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.networks.lenet5 import LeNet5
-from lenet_lightning.training import checkpoints, process, recorded, refusals, results, resume, runs
+from lenet_lightning.training import checkpoints, jobs, process, recorded, refusals, results, resume, runs
 from lenet_lightning.training.callbacks.exact_resume import ExactResume
 from lenet_lightning.training.callbacks.finite_values import FiniteValues
 from lenet_lightning.training.callbacks.predictions import Predictions
@@ -100,7 +100,8 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
-            help="a checkpoint: best or last, of the newest run that has one, or a file; fit resumes from it",
+            help="a checkpoint: best or last, of the newest run that has one, or a file; fit resumes from it; with "
+            "auto, fit resumes the newest run, or begins if there is none",
         )
         # always an integer: a run without one could not be repeated
         parser.add_argument(
@@ -122,11 +123,12 @@ class CLI(LightningCLI):
             args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
         self.config = parser.parse_args(args)
         config = self.config[self.asked]
-        wanted = config.ckpt_path or (None if fit else "kept")
-        self.checkpoint = checkpoints.find(Path(config.trainer.default_root_dir), wanted) if wanted else None
-        beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
+        begins = fit and config.ckpt_path in (None, "auto")  # so far: its settings are the command's, not a run's
+        root, wanted = Path(config.trainer.default_root_dir), config.ckpt_path or "kept"
+        self.checkpoint = None if begins else checkpoints.find(root, wanted)
         if fit and self.checkpoint:
             resume.check_version(checkpoints.read_checkpoint(self.checkpoint), self.checkpoint)
+        beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
         if config.config:
             return
         if self.checkpoint and not fit:
@@ -157,14 +159,22 @@ class CLI(LightningCLI):
         network = NETWORKS.get(model.get("network"), LeNet5)
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
+        asked, config.ckpt_path = config.ckpt_path, None  # the run's config says how to begin it anew
         self.config_text = self._parser(self.asked).dump(config, skip_none=False)
         self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
         if self.asked != "fit":
             trainer.logger = trainer.enable_checkpointing = False
-        elif not trainer.fast_dev_run and not self.first:
-            self.run = Path(trainer.default_root_dir)  # the first process's folder is told when they have met
-        elif not trainer.fast_dev_run:
-            self.run = runs.folder(Path(trainer.default_root_dir), self.checkpoint, config.config)
+            return
+        if trainer.fast_dev_run:
+            return
+        root = Path(trainer.default_root_dir)
+        if asked == "auto":
+            self.checkpoint = run_folders.newest(root, runs.LAST)
+        begun, self.checkpoint = jobs.find_run(root, self.recipe, self.checkpoint)
+        if not self.first:
+            self.run = root  # the first process's folder is told when they have met
+        else:
+            self.run = runs.folder(root, begun, config.config, jobs.name())
             trainer.default_root_dir = str(self.run)
             for logger in _listed(trainer.logger):
                 if "save_dir" in getattr(logger, "init_args", ()):
@@ -211,6 +221,8 @@ class CLI(LightningCLI):
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
+        if self.first:
+            signals.when_warned(jobs.requeue)
         model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
         refusals.check_batches(self.trainer, datamodule)

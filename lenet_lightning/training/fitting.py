@@ -13,7 +13,7 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import RunError, UsageError, one_line, pasted, printable
 from lenet_lightning.training import checkpoints, results, resume, runs
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger
+from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger, begun_in
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Fit:
         self.first = self.trainer.is_global_zero  # of several processes, the one that writes and prints
         with runs.hold(self.run if self.first else None):
             self._trackers = [logger for logger in self.trainer.loggers if isinstance(logger, WandbLogger)]
-            lines, finished = self._resume(self.checkpoint) if self.checkpoint else ([], False)
+            lines, finished = self._resume(self.checkpoint) if self.checkpoint else self._begin()
             if finished and not self._missing():
                 self._print([*lines, f"run          {printable(self.run)}"])
                 return
@@ -62,6 +62,12 @@ class Fit:
                 for tracker in self._trackers:
                     tracker.close(failed)
             self._print([*lines, *(line for tracker in self._trackers for line in tracker.where_to_look())])
+
+    def _begin(self) -> tuple[list[str], bool]:
+        """Take the W&B run of a start that ended before its first checkpoint; return as `_resume`: nothing, and no."""
+        for tracker in self._trackers:
+            tracker.resume(begun_in(self.run) if self.run and self.first else None)
+        return [], False
 
     def _resume(self, path: Path) -> tuple[list[str], bool]:
         """Check that the run can be resumed exactly; return lines to print and whether no epoch is left to train."""
@@ -78,6 +84,8 @@ class Fit:
         if finished:
             self.run = path.parent  # in all processes
             lines.append(resume.finished_line(checkpoint))
+        else:
+            lines.append(f"resumes      {printable(path)}, after epoch {checkpoint['epoch'] + 1}")
         for tracker in self._trackers:
             tracker.resume(checkpoint.get(CHECKPOINT_KEY) if path.parent == self.run else None)
         if self.first and path.parent == self.run:

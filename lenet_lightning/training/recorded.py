@@ -40,7 +40,7 @@ def settings(path: Path) -> dict[str, Any]:
         RunError: the file is damaged.
         UsageError: it names code outside of this package, torch.optim and Lightning, or a place to write to.
     """
-    tree = _read(path)
+    tree = read(path)
     for section in ("trainer", "model", "data"):
         if not isinstance(tree.get(section, {}), dict):
             got = one_line(tree[section], 60)
@@ -51,7 +51,7 @@ def settings(path: Path) -> dict[str, Any]:
 def data_root(path: Path) -> dict[str, Any]:
     """Return the data folder that a run's config.yaml names, as a setting of the data; none if it names none."""
     try:
-        data = _read(path).get("data")
+        data = read(path).get("data")
     except (OSError, RunError):
         return {}
     root = data.get("root") if isinstance(data, dict) else None
@@ -77,7 +77,12 @@ def _scalars(values: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name] for name in names if isinstance(values.get(name), str | int | float)}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Return what a run's config.yaml holds, as plain values that nothing has checked.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)

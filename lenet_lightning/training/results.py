@@ -52,15 +52,21 @@ def evaluate(
 
     Raises:
         UsageError: no batch is to be evaluated.
-        RunError: the checkpoint is damaged, or does not fit.
+        RunError: the checkpoint is damaged, does not fit, or other weights than its were counted.
     """
     stage, name = NAMES[command]
     if getattr(trainer, f"limit_{stage}_batches") == 0:
         raise UsageError(f"trainer.limit_{stage}_batches must be above 0 to {command}, got 0; leave it out for all")
     load(model, path)
     loggers, trainer.loggers = trainer.loggers, []  # `keep` logs what was counted whole, beside the right epoch
+    loaded = copy.deepcopy(model.state_dict())
     getattr(trainer, command)(model, datamodule=data, verbose=False)
     trainer.loggers = loggers
+    if not all(torch.equal(value.cpu(), loaded[name].cpu()) for name, value in model.state_dict().items()):
+        raise RunError(
+            f"{printable(path)}: its weights must be those that are counted, others were loaded in their place; in a "
+            f"Slurm job Lightning takes a hpc_ckpt_*.ckpt in {printable(trainer.default_root_dir)}: remove it"
+        )
     samples, batches = len(getattr(data, stage)), getattr(trainer, f"num_{stage}_batches")
     loader = getattr(data, f"{stage}_dataloader")()
     metrics = {each: value.item() for each, value in trainer.callback_metrics.items() if each.startswith(f"{stage}/")}

@@ -116,7 +116,7 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
             "whole epochs; pass trainer.max_epochs"
         )
     check_version(checkpoint, path)
-    changed = [name for name in sorted({*before, *recipe}) if _differs(name, before, recipe)]
+    changed = changes(before, recipe)
     if changed:
         values = ", ".join(
             f"{one_line(name, 80)} must be {one_line(before.get(name), 80)}, got {one_line(recipe.get(name), 80)}"
@@ -157,6 +157,11 @@ def check_version(checkpoint: dict[str, Any], path: Path) -> None:
             f"{path}: was begun by an earlier version, whose settings had other names or trained otherwise; resume "
             "with that version, or leave --ckpt_path out to train from the start; `test` and `predict` take it"
         )
+
+
+def changes(before: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
+    """Return the names of the settings in which two recipes differ."""
+    return [name for name in sorted({*before, *recipe}) if _differs(name, before, recipe)]
 
 
 def take_threads(checkpoint: dict[str, Any], rank: int) -> str | None:

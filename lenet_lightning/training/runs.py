@@ -15,41 +15,39 @@ from lenet_lightning.errors import RunError, UsageError, printable
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
-NAME_BYTES = 100  # of a config's name in that of its run: file systems take 255 in all, some 143
+NAME_BYTES = 60  # of a part of a run's name: file systems take 255 in all, some 143
 
 
-def folder(root: Path, checkpoint: Path | None, configs: Sequence[Any] | None) -> Path:
-    """Return the folder of the run that a checkpoint is to resume, or a new one, named as the last of the configs.
+def folder(root: Path, begun: Path | None, configs: Sequence[Any] | None, job: str | None) -> Path:
+    """Return the folder of a run that was begun, or of a new one, named as the last of the configs and as its job.
 
     Raises:
         UsageError: `root` is no name that a folder can have.
         RunError: the folder cannot be made or written to.
     """
-    if checkpoint and (checkpoint.parent / "config.yaml").exists():
-        run = checkpoint.parent
+    if begun:
         try:
-            check_writable(run)
+            check_writable(begun)
         except OSError as error:
-            raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
-        return run
+            raise RunError(f"{begun}: must be writable to resume this run, got: {error.strerror}") from error
+        return begun
     passed = [path for path in configs or () if path]
-    return create(root, Path(str(passed[-1])).stem if passed else "fit")
+    return create(root, Path(str(passed[-1])).stem if passed else "fit", job)
 
 
-def create(root: Path, name: str) -> Path:
-    """Make the folder of a new run, <root>/<time>-<name>, and return its path.
+def create(root: Path, name: str, job: str | None = None) -> Path:
+    """Make the folder of a new run, <root>/<time>-<name> or <root>/<time>-<name>-<job>, and return its path.
 
     Args:
         root: folder of all runs.
         name: any text; what a folder's name should not contain is replaced, and a long one is shortened.
+        job: what is to be found by its job again.
 
     Raises:
         UsageError: `root` is no name that a folder can have.
         RunError: the folder cannot be made or written to.
     """
-    plain = "".join(sign if sign.isprintable() and sign not in '<>:"/\\|?*' else "_" for sign in name)
-    short = plain.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(" .")
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{short}"
+    stem = "-".join([time.strftime("%Y%m%d-%H%M%S"), plain(name), *([plain(job)] if job else [])])
     where = "pass another one with --trainer.default_root_dir"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -72,6 +70,12 @@ def create(root: Path, name: str) -> Path:
             f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {where}"
         ) from error
     raise RunError(f"{printable(root)}: 999 runs named {stem} are there already; try again in a second")
+
+
+def plain(name: str) -> str:
+    """Return any text as a part of a folder's name."""
+    signs = (sign if sign.isprintable() and sign not in '<>:"/\\|?*' else "_" for sign in name)
+    return "".join(signs).encode()[:NAME_BYTES].decode(errors="ignore").rstrip(" .")
 
 
 def check_writable(run: Path) -> None:
@@ -151,7 +155,8 @@ def _holder(handle: int) -> str:
 
 
 def _clear_partial(run: Path) -> None:
-    for partial in run.glob(f"**/{PARTIAL}*"):
+    # in a Slurm job Lightning would load a hpc_ckpt in place of what it is told to
+    for partial in (*run.glob(f"**/{PARTIAL}*"), *run.glob("hpc_ckpt_*.ckpt")):
         if partial.is_file():
             partial.unlink(missing_ok=True)
 

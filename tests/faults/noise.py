@@ -1,6 +1,7 @@
 """Randomness like dropout's: drawn from the global generators at every step."""
 
 import random
+import time
 from hashlib import sha256
 
 import numpy as np
@@ -53,3 +54,10 @@ class SpoilTheEnd(Callback):
         if trainer.is_last_batch:
             for weights in pl_module.parameters():
                 weights.data.zero_()
+
+
+class Slow(Callback):
+    """Take 20 ms more for each step."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        time.sleep(0.02)

@@ -153,6 +153,40 @@ def test_resume_goes_on_in_the_runs_own_folder(command, quick):
     assert "epoch 1/3" not in out
 
 
+def test_one_command_begins_a_run_or_goes_on_with_it(command, quick):
+    fit = ("fit", *quick, "--model.schedule=constant", "--ckpt_path=auto")
+    assert "epoch 1/1" in command(*fit, "--trainer.max_epochs=1")[1]
+    (run,) = the_runs()
+    code, out, err = command(*fit, "--trainer.max_epochs=2")
+    assert (code, err) == (0, "")
+    assert f"resumes      {run}/last.ckpt, after epoch 1" in out
+    assert "epoch 1/2" not in out
+    code, _, err = command(*fit, "--trainer.max_epochs=2", "--seed_everything=2")
+    assert code == 2
+    assert "seed_everything must be 1, got 2 to resume from" in err
+    assert the_runs() == [run]
+    assert yaml.safe_load((run / "config.yaml").read_text())["ckpt_path"] is None  # passed again, it begins a run
+
+
+@pytest.mark.parametrize("restarts", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
+def test_a_job_that_was_started_again_goes_on_with_each_of_its_runs(command, quick, monkeypatch, restarts):
+    job = {"SLURM_JOB_ID": "7"} if restarts[0] == "S" else {"TORCHELASTIC_MAX_RESTARTS": "1"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    fit = ("fit", *quick, "--model.schedule=constant")
+    for seed in (1, 2):
+        command(*fit, f"--seed_everything={seed}", "--trainer.max_epochs=1")
+    runs = the_runs()
+    assert len(runs) == 2
+    Path(runs[1], "last.ckpt").unlink()  # as if it had been stopped in its first epoch
+    monkeypatch.setenv(restarts, "1")
+    assert "epoch 1/2" not in command(*fit, "--seed_everything=1", "--trainer.max_epochs=2")[1]
+    assert "epoch 1/2" in command(*fit, "--seed_everything=2", "--trainer.max_epochs=2")[1]
+    assert the_runs() == runs
+    command(*fit, "--seed_everything=3", "--trainer.max_epochs=1")  # which the job did not reach before
+    assert len(the_runs()) == 3
+
+
 def test_a_partial_test_is_no_test_figure(command, quick):
     code, out, _ = command("fit", *quick, "--trainer.max_epochs=1", "--trainer.limit_test_batches=3")
     (run,) = the_runs()

@@ -226,6 +226,12 @@ class WandbLogger(LightningWandbLogger):
         client.end_client(hangs=isinstance(error, TimeoutError))
 
 
+def begun_in(run: Path) -> str | None:
+    """Return the id of the newest W&B run in a run's folder; None if there is none."""
+    found = sorted(run.glob("wandb/*run-*-*"), key=lambda path: path.name.rpartition("run-")[2])
+    return found[-1].name.rpartition("-")[2] if found else None
+
+
 class RunId(Callback):
     """Keep the W&B run's id in each checkpoint, so that a resumed training continues the same W&B run."""
 
