@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,26 @@ def test_resume_goes_on_in_the_runs_own_folder(command, quick):
     assert rows[0]["train/loss"] == first["train/loss"]
     assert "epoch 2/3" in out
     assert "epoch 1/3" not in out
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # Lightning, of the file it took
+def test_weights_that_a_slurm_job_left_are_not_counted_as_the_checkpoints(command, quick, monkeypatch):
+    command("fit", *quick, "--trainer.max_epochs=2", "--model.schedule=constant")
+    (run,) = the_runs()
+    shutil.copy(run / "last.ckpt", "runs/hpc_ckpt_1.ckpt")
+    last = torch.load(run / "last.ckpt", weights_only=True)
+    for name, value in last["state_dict"].items():
+        last["state_dict"][name] = torch.zeros_like(value)
+    torch.save(last, run / "other.ckpt")
+    for name, value in {"JOB_ID": "7", "JOB_NAME": "fit", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    code, out, err = command("test", f"--ckpt_path={run}/other.ckpt")
+    assert (code, "test accuracy" in out) == (1, False)
+    assert "other.ckpt: its weights must be those that are counted, others were loaded in their place" in err
+    assert "hpc_ckpt_*.ckpt in runs: remove it" in err
+    Path("runs/hpc_ckpt_1.ckpt").unlink()
+    assert "test accuracy" in command("test", f"--ckpt_path={run}/other.ckpt")[1]
 
 
 def test_one_command_begins_a_run_or_goes_on_with_it(command, quick):
