@@ -22,6 +22,7 @@ from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.environment import environment
 from lenet_lightning.training.loggers import metrics_csv
 from lenet_lightning.training.loggers.metrics_csv import MetricsCSV
+from lenet_lightning.training.loggers.table import read_rows
 from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger
 
 RESULTS, WEIGHTS, PICTURES = "results.json", "weights.safetensors", "pictures"
@@ -120,7 +121,7 @@ def keep(
         "device": ended.get(DEVICE, "cpu"),
     }
     for logger in trainer.loggers:
-        logger.log_metrics(metrics | {"epoch": epochs}, ended["global_step"] - 1)
+        logger.log_metrics(metrics | {"epoch": float(epochs)}, ended["global_step"] - 1)
     with replacing(run / RESULTS) as partial:
         partial.write_text(json.dumps(results | environment(data.FILES), indent=2) + "\n")
     predictions = predictions_of(trainer)
@@ -149,7 +150,7 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trai
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
     plot_data = plots.PlotData(
-        rows=metrics_csv.read_rows(run / metrics_csv.NAME)[0],
+        rows=read_rows(run / metrics_csv.NAME)[0],
         network=copy.deepcopy(model.network).cpu(),
         images=data.test.images,
         normalised=(data.test.images[:1].float() / 255 - data.mean) / data.std,

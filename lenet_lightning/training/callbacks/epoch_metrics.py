@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 
 
 class EpochMetrics(Callback):
-    """Log the metrics of each epoch of training, once, at its end.
+    """Log the metrics of each epoch of training at its end.
 
     `train/loss` and `train/acc` (means over the samples, each before the step that it was for), `train/grad_norm` (mean
     over the steps, before clipping), `lr`, `epoch` (from 1), `time/epoch_s` (seconds from the first batch fetched to
-    the last step) and `time/images_per_s`. The module's `training_step` returns `loss`, a mean over the batch, and
+    the last step) and `time/images_per_s`; and within it, every trainer.log_every_n_steps, `train/loss_step` (of one
+    batch) and `lr_step`. The module's `training_step` returns `loss`, a mean over the batch, and
     `logits` (N, classes); a batch is (images, labels).
 
     Attributes:
@@ -34,6 +35,8 @@ class EpochMetrics(Callback):
         self._labels: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._validated_step: int | None = None
+        self._every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+        self._next = self._every and (trainer.global_step // self._every + 1) * self._every
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Count the size of the step's gradient."""
@@ -53,6 +56,11 @@ class EpochMetrics(Callback):
         self._logits.append(outputs["logits"])
         self._labels.append(labels)
         self._stopped = time.perf_counter()
+        if trainer.loggers and self._every and trainer.global_step >= self._next:
+            self._next += self._every
+            now = {"train/loss_step": loss.item(), "lr_step": trainer.optimizers[0].param_groups[0]["lr"]}
+            for logger in trainer.loggers:
+                logger.log_metrics(now, trainer.global_step - 1)
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
 
