@@ -142,7 +142,8 @@ class MNISTDataModule(LightningDataModule):
         images = images.float().div_(255)
         if self.trainer and self.trainer.training:
             images = self.augment(images)
-        return images.sub_(self.mean).div_(self.std), labels
+        images = images.sub_(self.mean).div_(self.std)
+        return (self.trainer.precision_plugin.convert_input(images) if self.trainer else images), labels
 
     def augment(self, images: Tensor) -> Tensor:
         """Return training images (N, 1, 28, 28), in [0, 1], distorted anew at each call."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import yaml
 from lightning import Trainer
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -25,12 +25,13 @@ from lenet_lightning.training.callbacks.finite_values import FiniteValues
 from lenet_lightning.training.callbacks.predictions import Predictions
 from lenet_lightning.training.callbacks.progress import EpochLines
 from lenet_lightning.training.callbacks.run_start import RunStart
+from lenet_lightning.training.callbacks.signal_owner import SignalOwner
 from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.environment import environment
 from lenet_lightning.training.fitting import Fit
 from lenet_lightning.training.loggers.wandb import RunId
-from lenet_lightning.training.parser import Decay, Parser, Seed, config_first
+from lenet_lightning.training.parser import Decay, Parser, Seed, prepared
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
@@ -78,7 +79,7 @@ class CLI(LightningCLI):
                     self.asked: {"allow_abbrev": False, "usage": usage},
                 },
                 parser_class=Parser,
-                args=config_first(args),
+                args=prepared(args),
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
@@ -151,6 +152,7 @@ class CLI(LightningCLI):
         trainer, model, data = config.trainer, config.model, config.data
         refusals.check_devices(trainer)
         if self.asked == "fit":
+            refusals.check_callbacks([each.class_path for each in _listed(trainer.callbacks)], config.averaging)
             refusals.check_end(trainer, model.get("schedule"))
             if model.get("compile"):
                 refusals.check_compiler()
@@ -160,12 +162,18 @@ class CLI(LightningCLI):
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
         asked, config.ckpt_path = config.ckpt_path, None  # the run's config says how to begin it anew
-        self.config_text = self._parser(self.asked).dump(config, skip_none=False)
+        try:
+            self.config_text = self._parser(self.asked).dump(config, skip_none=False)
+        except ValueError as error:
+            raise UsageError(f"{one_line(error, 2_000)}: cannot be recorded in config.yaml") from error
         self.recipe = resume.recipe_of(yaml.safe_load(self.config_text))
         if self.asked != "fit":
             trainer.logger = trainer.enable_checkpointing = False
             return
-        if trainer.fast_dev_run:
+        if trainer.barebones:
+            trainer.logger = trainer.enable_checkpointing = trainer.enable_progress_bar = False
+            trainer.enable_model_summary = trainer.num_sanity_val_steps = None
+        if trainer.fast_dev_run or trainer.barebones:
             return
         root = Path(trainer.default_root_dir)
         if asked == "auto":
@@ -177,7 +185,7 @@ class CLI(LightningCLI):
             self.run = runs.folder(root, begun, config.config, jobs.name())
             trainer.default_root_dir = str(self.run)
             for logger in _listed(trainer.logger):
-                if "save_dir" in getattr(logger, "init_args", ()):
+                if getattr(logger, "class_path", "").startswith("lenet_lightning."):
                     logger.init_args.save_dir = str(self.run)
 
     def instantiate_classes(self) -> None:
@@ -191,10 +199,14 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has."""
         config = self.config_init[self.asked]
-        config.trainer.callbacks = [*_listed(config.trainer.callbacks), _reclaim(), Predictions()]
+        users = _listed(config.trainer.callbacks)
+        for each in users:
+            if self.run and isinstance(each, ModelCheckpoint) and each.dirpath is None:
+                each.dirpath = str(self.run)
+        config.trainer.callbacks = [*users, SignalOwner(), Predictions()]
         if self.asked == "fit":
             config.trainer.callbacks += self._callbacks(config)
-        if config.trainer.enable_progress_bar is not False:
+        if config.trainer.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in users):
             config.trainer.callbacks.append(EpochLines())
         plugins = _listed(config.trainer.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -267,12 +279,6 @@ def main(
     """
     quiet_lightning()
     CLI(args, model, data, default)
-
-
-def _reclaim() -> LambdaCallback:
-    """Return what takes the signals back from Lightning, whose handler lets several processes wait for each other."""
-    hooks = ("on_train_start", "on_validation_start", "on_test_start")
-    return LambdaCallback(**dict.fromkeys(hooks, lambda *_: signals.reclaim()))
 
 
 def _listed(setting: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lenet_lightning.data.datamodule import MNISTDataModule
@@ -61,7 +62,8 @@ class Fit:
             finally:
                 for tracker in self._trackers:
                     tracker.close(failed)
-            self._print([*lines, *(line for tracker in self._trackers for line in tracker.where_to_look())])
+            where = [line for tracker in self._trackers for line in tracker.where_to_look()]
+            self._print([*lines, *where])
 
     def _begin(self) -> tuple[list[str], bool]:
         """Take the W&B run of a start that ended before its first checkpoint; return as `_resume`: nothing, and no."""
@@ -112,7 +114,18 @@ class Fit:
         if self.run and self.first:
             runs.check_there(self.run)
         # whether the weights that the training ended with were
-        return self._test(validated="val/acc" in self.trainer.callback_metrics)
+        validated = "val/acc" in self.trainer.callback_metrics
+        return [*self._reasons_to_stop(), *self._test(validated)]
+
+    def _reasons_to_stop(self) -> list[str]:
+        """Return a line for each callback that ended the training before its last epoch."""
+        lines = []
+        for each in self.trainer.callbacks:  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+            if isinstance(each, EarlyStopping) and each.stopping_reason_message:
+                lines.append(f"stopped      {one_line(each.stopping_reason_message)}")
+            elif isinstance(each, Timer) and (each.time_remaining() or 1) <= 0:
+                lines.append(f"stopped      trainer.max_time: {each.time_elapsed():.0f} s were trained")
+        return lines
 
     def _test(self, validated: bool) -> list[str]:
         """Test the run's checkpoint; write weights, results and pictures; return the lines to print."""
@@ -151,7 +164,7 @@ class Fit:
     def _failures_explained(self) -> Iterator[None]:
         try:
             yield
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ModuleNotFoundError) as error:  # of a callback, its package is not there
             raise UsageError(one_line(error, 2_000)) from error
         except OSError as error:
             if not error.filename:

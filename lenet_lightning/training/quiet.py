@@ -7,6 +7,7 @@ import warnings
 LOGGERS = {
     "lightning.pytorch": logging.WARNING,
     "lightning.fabric": logging.WARNING,
+    "lightning.pytorch.profilers": logging.INFO,  # a profiler's report
     "torch.utils.cpp_extension": logging.ERROR,
 }
 WARNINGS = (
@@ -17,6 +18,9 @@ WARNINGS = (
     "You called `self.log.*` but have no logger configured",  # --trainer.logger false is the user's wish
     "It is recommended to use `self.log.*sync_dist=True",  # what is logged without is equal in all processes
     "`ModelCheckpoint.*` could not find the monitored key",  # so is --trainer.limit_val_batches 0
+    "You are running in `Trainer.barebones=True.` mode",  # as was asked for
+    "`Trainer.barebones=True.` started running",
+    "You are trying to `self.log.*` but `Trainer.barebones=True.` is configured",
     "Total length of `list` across ranks is zero",  # and --data.val_size 0
 )
 

@@ -56,6 +56,11 @@ def check_devices(trainer: Any) -> None:
     Raises:
         UsageError: it has an accelerator that is not there, or more processes than cores.
     """
+    if trainer.strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook"):
+        raise UsageError(
+            f"trainer.strategy must be auto or ddp for several processes, got {trainer.strategy}: open files of a run "
+            "cannot be passed on to its processes"
+        )
     devices, cores = str(trainer.devices), os.cpu_count() or 1
     if trainer.accelerator in ("gpu", "cuda", "mps") and not torch.accelerator.is_available():
         raise UsageError(
@@ -65,6 +70,28 @@ def check_devices(trainer: Any) -> None:
     if on_cpu and devices.isdecimal() and int(devices) > cores:
         # Lightning would start that many processes and take the machine down
         raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
+
+
+def check_callbacks(class_paths: list[str], averaging: float) -> None:
+    """Refuse callbacks whose work would be lost, or would make a run that cannot be repeated.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for kind in (path.rpartition(".")[2] for path in class_paths):
+        name = f"trainer.callbacks: {kind}"
+        if kind == "StochasticWeightAveraging":
+            raise UsageError(
+                f"{name} keeps its average in no checkpoint, so it would be neither tested nor kept; --averaging 0.998 "
+                "averages what is validated, tested and kept"
+            )
+        if kind in ("WeightAveraging", "EMAWeightAveraging") and averaging:
+            raise UsageError(f"{name} and averaging {averaging:g} are two averages of one run; pass --averaging 0")
+        if kind in ("LearningRateFinder", "BatchSizeFinder"):
+            raise UsageError(
+                f"{name} changes settings after they were recorded, so the run could be neither repeated nor resumed; "
+                "pass model.optimizer.lr and data.batch_size, or search for them with configs/sweep.yaml"
+            )
 
 
 def check_compiler() -> None:

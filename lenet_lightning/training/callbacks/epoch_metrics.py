@@ -39,7 +39,8 @@ class EpochMetrics(Callback):
         self._next = self._every and (trainer.global_step // self._every + 1) * self._every
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Count the size of the step's gradient."""
+        """Count the size of the step's gradient; note the learning rate, which the schedule then changes."""
+        self._rate = optimizer.param_groups[0]["lr"]
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if gradients:
             self._norms.append(nn.utils.get_total_norm(gradients).view(1))
@@ -58,7 +59,7 @@ class EpochMetrics(Callback):
         self._stopped = time.perf_counter()
         if trainer.loggers and self._every and trainer.global_step >= self._next:
             self._next += self._every
-            now = {"train/loss_step": loss.item(), "lr_step": trainer.optimizers[0].param_groups[0]["lr"]}
+            now = {"train/loss_step": loss.item(), "lr_step": self._rate}
             for logger in trainer.loggers:
                 logger.log_metrics(now, trainer.global_step - 1)
         if trainer.global_step == trainer.max_steps:

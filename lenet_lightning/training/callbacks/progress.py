@@ -22,8 +22,12 @@ class EpochLines(ProgressBar):
         self._bar: Progress | None = None
 
     def disable(self) -> None:
-        """Print nothing (Lightning asks for this in all processes but the first)."""
+        """Print nothing (Lightning asks for this in all processes but the first, and while it tunes)."""
         self._console.quiet = True
+
+    def enable(self) -> None:
+        """Print again."""
+        self._console.quiet = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar."""

@@ -1,5 +1,6 @@
 """An exponential moving average of the weights: what is validated, tested and kept."""
 
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -24,6 +25,12 @@ class WeightAverage(WeightAveraging):
             raise ValueError(f"decay must be from 0 to below 1, got {decay}")
         self.decay = decay
         super().__init__(use_buffers=False, multi_avg_fn=self._mix)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the average, in the precision that the weights will have."""
+        super().setup(trainer, pl_module, stage)
+        if self._average_model:
+            trainer.precision_plugin.convert_module(self._average_model)
 
     def _mix(self, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
         n = int(steps) + 1  # the first step's weights are taken as they are

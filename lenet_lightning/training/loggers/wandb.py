@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wandb
 from lightning import LightningModule, Trainer
@@ -43,13 +43,33 @@ class WandbLogger(LightningWandbLogger):
         save_dir: folder of the files; the command line sets it to the run's.
         project: the project on W&B; WANDB_PROJECT, else lenet_lightning, unless passed.
         name: the run's name on W&B; WANDB_NAME, else the run folder's, unless passed.
-        kwargs: what wandb.init takes: tags, group, notes, ...
+        entity: the account or team; WANDB_ENTITY unless passed.
+        group: what the run is a part of, e.g. the seeds of one recipe.
+        job_type: what kind of run it is.
+        tags: words to find it by.
+        notes: a text about it.
+        offline: whether to keep it on this machine even where someone is logged in.
+        log_model: `all` to upload each checkpoint that is written; the best one is, at the end, in any case.
+        kwargs: what else wandb.init takes.
 
     Raises:
         ValueError: WANDB_MODE is none of W&B's modes, or `project` is no valid name.
     """
 
-    def __init__(self, save_dir: str = ".", project: str | None = None, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        save_dir: str = ".",
+        project: str | None = None,
+        name: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: list[str] | None = None,
+        notes: str | None = None,
+        offline: bool = False,
+        log_model: Literal["all"] | bool = False,
+        **kwargs: Any,
+    ) -> None:
         client.prepare_environment(Path(save_dir))
         try:
             settings = wandb.Settings(
@@ -64,7 +84,10 @@ class WandbLogger(LightningWandbLogger):
             )
         except wandb.errors.UsageError as error:
             raise ValueError(f"WandbLogger: {client.reason(error)}") from error
-        options: dict[str, Any] = {"mode": os.environ.get("WANDB_MODE") or client.mode(), "settings": settings}
+        mode = "offline" if offline else os.environ.get("WANDB_MODE") or client.mode()
+        given = {"entity": entity, "group": group, "job_type": job_type, "tags": tags, "notes": notes}
+        options: dict[str, Any] = {"mode": mode, "settings": settings, "log_model": log_model}
+        options |= {each: value for each, value in given.items() if value is not None}
         super().__init__(
             save_dir=save_dir,
             project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
