@@ -7,7 +7,7 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -29,6 +29,7 @@ class HistoricalClassifier(DigitClassifier):
             that DigitClassifier takes.
         schedule: as of DigitClassifier, or `paper`: epochs 3, 6, 9 and 13 lower the rate to 2/5, 1/5, 1/10 and 1/50 of
             the optimizer's lr.
+        schedule_interval: as of DigitClassifier.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: as of DigitClassifier, with cross_entropy alone.
         compile: whether to compile a step; with SDLM several times quicker.
@@ -42,7 +43,8 @@ class HistoricalClassifier(DigitClassifier):
         network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5_1998",
         loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "rbf_map",
         optimizer: OptimizerCallable = SDLM,
-        schedule: Literal["constant", "onecycle", "paper"] = "paper",
+        schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "paper",
+        schedule_interval: Literal["epoch", "step"] = "epoch",
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
@@ -54,17 +56,18 @@ class HistoricalClassifier(DigitClassifier):
             )
         if label_smoothing and loss != "cross_entropy":
             raise ValueError(f"model.label_smoothing must be 0 with model.loss {loss}, got {label_smoothing}")
-        of_torch = "constant" if schedule == "paper" else schedule
-        super().__init__(network, optimizer, of_torch, warmup, label_smoothing, compile)
-        self.save_hyperparameters({"loss": loss, "schedule": schedule}, logger=False)
+        of_today = "constant" if schedule == "paper" else schedule
+        super().__init__(network, optimizer, of_today, schedule_interval, warmup, label_smoothing, compile)
+        named = schedule if isinstance(schedule, str) else "constant"
+        self.save_hyperparameters({"loss": loss, "schedule": named}, logger=False)
         self._loss = LOSSES[loss]
         self.automatic_optimization = not is_sdlm(optimizer)
         if self.automatic_optimization:
             return
         if not own:
             raise ValueError(f"model.optimizer SDLM: model.network must be lenet5_1998 or lenet1, got {network}")
-        if schedule == "onecycle":
-            raise ValueError("model.optimizer SDLM: model.schedule must be constant or paper, got onecycle")
+        if schedule not in ("constant", "paper"):
+            raise ValueError(f"model.optimizer SDLM: model.schedule must be constant or paper, got {schedule}")
         self._per_sample = PerSample(self.network, self.loss, compile)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
@@ -21,7 +21,8 @@ def classifier(
     network: Literal["lenet5", "lenet5_1998", "lenet1"] = "lenet5",
     loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
     optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-    schedule: Literal["constant", "onecycle", "paper"] = "constant",
+    schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "constant",
+    schedule_interval: Literal["epoch", "step"] = "epoch",
     warmup: OpenUnitInterval = 0.2,
     label_smoothing: ClosedUnitInterval = 0.0,
     compile: bool = False,
@@ -35,8 +36,10 @@ def classifier(
             (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which takes a
             batch sample by sample.
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
-            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr. None changes
-            momentum or betas.
+            `paper`: epochs 3, 6, 9 and 13 lower it to 2/5, 1/5, 1/10 and 1/50 of the optimizer's lr; none changes
+            momentum or betas; or any of torch.optim.lr_scheduler with its own settings (`schedule.step_size`), or
+            lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
+        schedule_interval: whether one of torch's schedules moves after each epoch or each step.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
@@ -44,8 +47,8 @@ def classifier(
     """
     today = network == "lenet5" and loss == "cross_entropy" and not is_sdlm(optimizer)
     if today and schedule != "paper":
-        return DigitClassifier(network, optimizer, schedule, warmup, label_smoothing, compile)
-    return HistoricalClassifier(network, loss, optimizer, schedule, warmup, label_smoothing, compile)
+        return DigitClassifier(network, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
+    return HistoricalClassifier(network, loss, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
 
 
 def mnist(variants: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:

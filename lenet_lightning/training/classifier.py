@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
@@ -31,21 +31,24 @@ class DigitClassifier(LightningModule):
         network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or a module of your own: images to logits (N, 10).
         optimizer: any torch.optim optimizer that takes dense gradients and one pass for each step: `SGD`, `AdamW`, ...
             with its own settings (`optimizer.lr`).
-        schedule: `constant`, or `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step;
-            momentum and betas stay as they are.
+        schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step,
+            momentum and betas stay as they are; or any of torch.optim.lr_scheduler, with its own settings
+            (`schedule.step_size`), or lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
+        schedule_interval: whether one of torch's schedules moves after each epoch or each step.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of the training loss spreads over all ten classes.
         compile: whether to compile the training step with torch.compile: half a minute, then quicker steps.
 
     Raises:
-        ValueError: there is no network of that name.
+        ValueError: there is no network or schedule of that name.
     """
 
     def __init__(
         self,
         network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-        schedule: Literal["constant", "onecycle"] = "constant",
+        schedule: Literal["constant", "onecycle"] | LRSchedulerCallable = "constant",
+        schedule_interval: Literal["epoch", "step"] = "epoch",
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
@@ -54,12 +57,16 @@ class DigitClassifier(LightningModule):
         if isinstance(network, str) and network not in NETWORKS:
             raise ValueError(f"network must be one of {', '.join(NETWORKS)} or a module, got {network}")
         self.network = NETWORKS[network]() if isinstance(network, str) else network
+        if isinstance(schedule, str) and schedule not in ("constant", "onecycle"):
+            raise ValueError(f"schedule must be constant, onecycle or a function of the optimizer, got {schedule}")
         self.optimizer = optimizer
+        self._scheduler = None if isinstance(schedule, str) else schedule
+        self._interval = schedule_interval
         self.label_smoothing = float(label_smoothing)
-        # plain values, for a checkpoint to be read safely: jsonargparse has number types of its own. The optimizer is
-        # none: a checkpoint holds its state, the run's config.yaml its settings.
+        # plain values, for a checkpoint to be read safely: jsonargparse has number types of its own. The optimizer and
+        # torch's schedules are none: a checkpoint holds their state, the run's config.yaml their settings.
         name = network if isinstance(network, str) else type(network).__name__
-        plain = {"network": name, "schedule": schedule, "warmup": float(warmup)}
+        plain = {"network": name, "schedule": "constant" if self._scheduler else schedule, "warmup": float(warmup)}
         self.save_hyperparameters(plain | {"label_smoothing": self.label_smoothing}, logger=False)
         self.val_acc = MulticlassAccuracy(10, average="micro")
         self.test_acc = MulticlassAccuracy(10, average="micro")
@@ -119,6 +126,11 @@ class DigitClassifier(LightningModule):
             UsageError: onecycle without an end: neither max_epochs nor max_steps is set.
         """
         optimizer = self.optimizer(self.network.parameters())
+        if self._scheduler:
+            scheduler = self._scheduler(optimizer)
+            # a plateau is looked for where there was a validation
+            plateau = {"monitor": scheduler.monitor, "strict": False} if hasattr(scheduler, "monitor") else {}
+            return [optimizer], [{"scheduler": scheduler, "interval": self._interval} | plateau]
         if self.hparams["schedule"] == "constant":
             return optimizer
         if math.isinf(self.trainer.estimated_stepping_batches):

@@ -1,8 +1,12 @@
 """How a command line is parsed: flags override configs, and errors are one line."""
 
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+import torch
+import yaml
 from jsonargparse.typing import restricted_number_type
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -19,6 +23,14 @@ UNION = re.compile(
 )
 
 
+# names that several classes have, and what W&B's sweeps send for nothing
+MEANT = {
+    "WandbLogger": "lenet_lightning.training.loggers.wandb.WandbLogger",
+    "ReduceLROnPlateau": "lightning.pytorch.cli.ReduceLROnPlateau",
+    "None": "null",
+}
+
+
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line."""
 
@@ -26,8 +38,9 @@ class Parser(LightningArgumentParser):
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, and refuse a config that is not text."""
-        if args:
-            Parser.flags = [str(arg).partition("=")[0] for arg in args[0] or ()]
+        if args and isinstance(args[0], list):
+            Parser.flags = [str(arg).partition("=")[0] for arg in args[0]]
+            args = (without_leaks(args[0]), *args[1:])
         try:
             return super().parse_args(*args, **kwargs)
         except UnicodeDecodeError as error:
@@ -65,20 +78,44 @@ def _cause_first(message: str) -> str:
 
 
 def prepared(args: list[str]) -> list[str]:
-    """Return the arguments as the parser takes them.
+    """Return the arguments as the parser takes them: configs first, so that a flag is never overridden by one.
 
-    The configs come before all flags, so that a flag is never overridden by one; WandbLogger is this project's; None,
-    which W&B's sweeps send, is null.
+    A name that several classes have is that of the one that works here; None, which W&B's sweeps send, is null.
     """
-    ours = "lenet_lightning.training.loggers.wandb.WandbLogger"
-    named = [re.sub(r"^(--trainer\.logger\+?=)WandbLogger$", rf"\1{ours}", arg) for arg in args]
-    named = [re.sub(r"^(--[\w.]+=)None$", r"\1null", arg) for arg in named]
-    for at, arg in enumerate(named[1:], 1):
-        if arg == "WandbLogger" and named[at - 1] in ("--trainer.logger", "--trainer.logger+"):
-            named[at] = ours
-        elif arg == "None" and named[at - 1].startswith("--") and "=" not in named[at - 1]:
-            named[at] = "null"
-    return _config_first(named)
+    whole = list(args)
+    for at, arg in enumerate(args):
+        flag, given, value = arg.partition("=")
+        if given and flag.startswith("--") and value in MEANT:
+            whole[at] = f"{flag}={MEANT[value]}"
+        elif arg in MEANT and at and args[at - 1].startswith("--") and "=" not in args[at - 1]:
+            whole[at] = MEANT[arg]
+    return _config_first(whole)
+
+
+def without_leaks(args: list[str]) -> list[str]:
+    """Return the arguments so that a flag's optimizer takes no settings of another class's, which a config names."""
+    values = [
+        (arg.partition("=")[0], arg.partition("=")[2] or after)
+        for arg, after in zip(args, [*args[1:], ""], strict=True)
+    ]
+    configured = None
+    for text in (value for flag, value in values if flag in ("--config", "-c")):
+        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError):
+            # a config is a file, or the settings themselves
+            tree = yaml.safe_load(text if text.startswith("{") else Path(text).read_text())
+            optimizer = tree["model"]["optimizer"]
+            configured = optimizer if isinstance(optimizer, str) else optimizer["class_path"]
+    for at, (flag, value) in enumerate(values):
+        if flag == "--model.optimizer" and configured and value.rpartition(".")[2] != configured.rpartition(".")[2]:
+            return [*args[:at], f"--model.optimizer={__name__}.{NoSettings.__name__}", *args[at:]]
+    return args
+
+
+class NoSettings(torch.optim.Optimizer):
+    """An optimizer without settings: jsonargparse keeps those of the class before that the class after has, too."""
+
+    def __init__(self, params: Any) -> None:
+        raise NotImplementedError
 
 
 def _config_first(args: list[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lenet_lightning import weights
 from lenet_lightning.__main__ import main
@@ -129,3 +131,49 @@ def test_what_cannot_work_is_refused_before_anything_begins(fit, options):
 
 def test_what_a_sweep_sends_for_nothing_is_nothing(fit):
     done(fit("--trainer.gradient_clip_val=None", "--trainer.max_time", "None"))
+
+
+def rates():
+    rows = csv.DictReader((the_run(Path()) / "metrics.csv").read_text().splitlines())
+    return [float(row["lr"]) for row in rows]
+
+
+SGD = ("--trainer.max_epochs=4", "--model.optimizer=SGD", "--model.optimizer.lr=0.01", "--averaging=0")
+SCHEDULES = {
+    ("torch.optim.lr_scheduler.StepLR", "step_size=2", "gamma=0.1"): [0.01, 0.001, 0.001, 0.0001],
+    ("CosineAnnealingLR", "T_max=4"): [0.008536, 0.005, 0.001464, 0],
+    ("ReduceLROnPlateau", "monitor=val/acc", "mode=min", "patience=0", "factor=0.5"): [0.01, 0.01, 0.005, 0.0025],
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule[0])
+def test_schedules_of_torch(fit, command, schedule):  # noqa: F811
+    name, *settings = schedule
+    options = (f"--model.schedule={name}", *(f"--model.schedule.{each}" for each in settings))
+    done(fit(*SGD, *options))
+    assert rates() == pytest.approx(SCHEDULES[schedule], abs=1e-6)
+    if name == "CosineAnnealingLR":
+        return
+    # resumed, it goes on where it stopped
+    whole = the_run(Path())
+    whole.rename("whole")
+    done(fit(*SGD, *options, "--trainer.max_epochs=2"))
+    done(command("fit", "--ckpt_path=last", "--trainer.max_epochs=4"))
+    assert rates() == pytest.approx(SCHEDULES[schedule], abs=1e-6)
+
+
+def test_a_schedule_of_torch_by_step(fit):
+    options = ("--model.schedule=StepLR", "--model.schedule.step_size=2", "--model.schedule.gamma=0.1")
+    done(fit(*SGD, *options, "--model.schedule_interval=step", "--trainer.max_epochs=1"))
+    assert rates() == pytest.approx([1e-5])
+
+
+def test_the_settings_of_a_replaced_optimizer_do_not_leak_into_the_new_one(fit):
+    settings = {}
+    for options in (("Adam", "--model.optimizer.lr=0.003"), ("AdamW", "--model.optimizer.lr=0.003")):
+        done(fit(f"--model.optimizer={options[0]}", *options[1:]))
+        run = the_run(Path())
+        settings[options[0]] = yaml.safe_load((run / "config.yaml").read_text())["model"]["optimizer"]["init_args"]
+        shutil.rmtree("runs")
+    assert (settings["Adam"]["lr"], settings["Adam"]["weight_decay"]) == (0.003, 0.0)  # Adam's own, not AdamW's 0.05
+    assert (settings["AdamW"]["lr"], settings["AdamW"]["weight_decay"]) == (0.003, 0.05)  # the config's
