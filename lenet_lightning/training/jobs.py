@@ -61,9 +61,8 @@ def requeue() -> None:
     """Let Slurm stop this job and start it again later, which goes on from the last whole epoch; warn if it refuses."""
     job = os.environ["SLURM_JOB_ID"]
     try:
-        # S603, S607: Slurm's own program, wherever this cluster has it
-        done = subprocess.run(  # noqa: S603
-            ["scontrol", "requeue", job],  # noqa: S607
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            ["scontrol", "requeue", job],  # noqa: S607 - wherever this cluster has it
             capture_output=True,
             text=True,
             timeout=REQUEUE_S,
