@@ -149,6 +149,7 @@ class CLI(LightningCLI):
         trainer, model, data = config.trainer, config.model, config.data
         refusals.check_devices(trainer)
         if self.asked == "fit":
+            refusals.check_numbers(trainer)
             refusals.check_end(trainer, model.get("schedule"))
             if model.get("compile"):
                 refusals.check_compiler()
@@ -213,6 +214,7 @@ class CLI(LightningCLI):
         """Train; then test the best checkpoint once and keep what came of it."""
         model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
+        refusals.check_time(self.trainer)
         refusals.check_batches(self.trainer, datamodule)
         pictures = self.config[self.asked].pictures
         Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures)()

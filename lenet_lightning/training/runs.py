@@ -134,8 +134,10 @@ def _locked(run: Path) -> int | None:
         raise UsageError(
             f"{printable(run)}: is being trained{holder}; wait until that ends, or end it, before resuming this run"
         ) from error
-    except OSError:  # some network file systems
+    except OSError as error:  # some network file systems
         os.close(handle)
+        if (run / LAST).exists():
+            warn(f"{printable(run)}: cannot be locked ({error.strerror}); see that no other command trains this run")
         return None
     return handle
 
