@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lightning.atomic import PARTIAL
-from lenet_lightning.errors import RunError, UsageError, printable
+from lenet_lightning.errors import RunError, UsageError, printable, remedy
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -30,7 +30,8 @@ def folder(root: Path, checkpoint: Path | None, configs: Sequence[Any] | None) -
         try:
             check_writable(run)
         except OSError as error:
-            raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}") from error
+            advice = remedy(error, "copy the run to another folder")
+            raise RunError(f"{run}: must be writable to resume this run, got: {error.strerror}; {advice}") from error
         return run
     passed = [path for path in configs or () if path]
     return create(root, Path(str(passed[-1])).stem if passed else "fit")
@@ -69,7 +70,7 @@ def create(root: Path, name: str) -> Path:
                 f"{printable(root)[:100]}...: is too long a name for the folder for runs; {where}"
             ) from error
         raise RunError(
-            f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {where}"
+            f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {remedy(error, where)}"
         ) from error
     raise RunError(f"{printable(root)}: 999 runs named {stem} are there already; try again in a second")
 
