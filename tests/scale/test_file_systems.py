@@ -161,9 +161,7 @@ def trained(tmp_path_factory, fake_mnist_root):
 
 
 @pytest.mark.parametrize("kind", NEEDED)
-def test_what_is_needed_and_fails_is_named_with_cause_and_remedy(
-    python, mirror, trained, fake_mnist_root, kind
-):
+def test_what_is_needed_and_fails_is_named_with_cause_and_remedy(python, mirror, trained, fake_mnist_root, kind):
     failing, cause, remedy = NEEDED[kind]
     shutil.copytree(trained, python.folder / "runs", symlinks=True)
     fit = ("fit", f"--data.root={fake_mnist_root}")
