@@ -75,7 +75,7 @@ def python(failing_calls, fake_mnist_root, tmp_path):
         environment |= {"FAILING_BELOW": str(below)} if below else {}
         command = [sys.executable, *map(str, args)]
         done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=200, check=False
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
         print(*args, done.stdout, done.stderr, sep="\n")  # shown when a test fails
         return done.returncode, done.stdout, done.stderr

@@ -19,14 +19,16 @@ static int fails(const char *name, const char *path, int fd) {
     if (below) {
         ssize_t length = -1;
         if (path && *path != '/') {
-            length = getcwd(real, sizeof real - 1) ? (ssize_t)strlen(real) : -1;
+            if (!getcwd(real, sizeof real / 2)) return 0;
+            length = strlen(real);
+            length += snprintf(real + length, sizeof real - length, "/%s", path);
         } else if (path) {
             length = snprintf(real, sizeof real, "%s", path);
         } else {
             snprintf(at, sizeof at, "/proc/self/fd/%d", fd);
             length = readlink(at, real, sizeof real - 1);
         }
-        if (length < 0) return 0;
+        if (length < 0 || length >= (ssize_t)sizeof real) return 0;
         real[length] = 0;
         if (strncmp(real, below, strlen(below))) return 0;
     }

@@ -13,7 +13,7 @@ from lenet_lightning.data import wheel
 from tests.data.test_download import DIGITS, offer  # noqa: F401 - a fixture
 from tests.training.conftest import ROOT, SITECUSTOMIZE
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SHORT = (
     "--data.val_size=1000",
@@ -157,7 +157,7 @@ def trained(tmp_path_factory, fake_mnist_root):
     (folder / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE.format(root=str(fake_mnist_root)))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)])}
     command = [sys.executable, "-m", "lenet_lightning", "fit", *SHORT, *QUICK, f"--data.root={fake_mnist_root}"]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=90)
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=300)
     return folder / "runs"
 
 
