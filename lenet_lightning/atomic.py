@@ -2,13 +2,19 @@
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # begins the names of unfinished files and of nothing else: what a killed process left can be removed safely
 PARTIAL = ".lenet_lightning-partial-"
+
+# what fsync says where a file system has none, or not for folders, or not for this user
+_NO_FSYNC = (
+    *(errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.EPERM, errno.EACCES, errno.EROFS, errno.EBADF),
+)
 
 
 @contextmanager
@@ -31,20 +37,16 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=PARTIAL, suffix=target.suffix)
-    os.close(handle)
-    partial = Path(name)
+    # not by tempfile, whose files are 0600: some file systems let nobody change that
+    partial = target.parent / f"{PARTIAL}{secrets.token_hex(4)}{target.suffix}"
+    partial.touch(exist_ok=False)
     try:
         yield partial
-        # mkstemp makes it 0600; the file should be readable like any other the user makes
-        umask = os.umask(0)
-        os.umask(umask)
-        with suppress(OSError):  # a file system without modes
-            partial.chmod(0o666 & ~umask)
         _fsync(partial, os.O_RDWR)
         partial.replace(target)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what was raised first is the cause
+            partial.unlink(missing_ok=True)
         raise
     if os.name != "nt":  # Windows opens no folders
         # without this a crash of the machine could bring the older directory entry back
@@ -52,11 +54,12 @@ def _partial(target: Path) -> Iterator[Path]:
 
 
 def _fsync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
     try:
-        os.fsync(handle)
+        handle = os.open(path, flags)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system that cannot
+        if error.errno not in _NO_FSYNC:
             raise
-    finally:
-        os.close(handle)

@@ -1,8 +1,18 @@
 """Exceptions that end a command, and how text from outside appears in a message."""
 
+import errno
 import shlex
 
 MOST_CHARACTERS = 300
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "ask for the right to write",
+    errno.EPERM: "ask for the right to write",
+    errno.EROFS: "mount it for writing",
+    errno.EIO: "check the disk",
+}
 
 
 class UsageError(Exception):
@@ -16,6 +26,11 @@ class RunError(Exception):
 def printable(text: object) -> str:
     """Return `text` with every control character, line break and invisible sign escaped."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+
+
+def remedy(error: OSError, *others: str) -> str:
+    """Return what helps where a file cannot be written: what the cause suggests, or else one of `others`."""
+    return ", or ".join([*filter(None, [_REMEDIES.get(error.errno or 0)]), *others])
 
 
 def pasted(path: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
+from jsonargparse.typing import restricted_number_type
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -19,7 +19,12 @@ from lenet_lightning.networks.lenet5 import LeNet5
 TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
 EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still small in memory
 
+BatchSize = restricted_number_type("BatchSize", int, [(">", 0), ("<=", TRAIN_SIZE)], docstring="1 to 60,000")
 ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
+SplitSeed = restricted_number_type("SplitSeed", int, [(">=", 0), ("<", 2**63)], docstring="from 0 to below 2^63")
+# with others, no weights file would be read
+Mean = restricted_number_type("Mean", float, [(">=", -1e6), ("<=", 1e6)], docstring="from -1e6 to 1e6")
+Std = restricted_number_type("Std", float, [(">=", 1e-6), ("<=", 1e6)], docstring="from 1e-6 to 1e6")
 
 
 class MNISTDataModule(LightningDataModule):
@@ -50,12 +55,12 @@ class MNISTDataModule(LightningDataModule):
         self,
         root: str = "data",
         mirrors: tuple[str, ...] = MIRRORS,
-        batch_size: PositiveInt = 64,
-        val_size: ValidationSize = 5_000,  # type: ignore[valid-type]  # jsonargparse makes the type
-        split_seed: NonNegativeInt = 0,
+        batch_size: BatchSize = 64,  # type: ignore[valid-type]  # jsonargparse makes the types
+        val_size: ValidationSize = 5_000,  # type: ignore[valid-type]  # as the first
+        split_seed: SplitSeed = 0,  # type: ignore[valid-type]  # as the first
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
-        mean: float | None = None,
-        std: PositiveFloat | None = None,
+        mean: Mean | None = None,  # type: ignore[valid-type]  # as the first
+        std: Std | None = None,  # type: ignore[valid-type]  # as the first
     ) -> None:
         super().__init__()
         self.root, self.mirrors, self.distortion = files.expand(root), mirrors, distortion

@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
-from lenet_lightning.atomic import replacing
+from lenet_lightning.atomic import PARTIAL, replacing
 from lenet_lightning.data import files, wheel
 from lenet_lightning.data.files import IdxFile
-from lenet_lightning.errors import RunError, one_line, printable
+from lenet_lightning.errors import RunError, one_line, printable, remedy
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
@@ -26,6 +26,7 @@ MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.go
 CONNECT_S = 5.0  # to connect, and the longest silence afterwards
 ANSWER_S = 30.0  # for all mirrors together to begin answering
 DOWNLOAD_S = 120.0  # for one file to arrive once its mirror answers
+LOCKED_S = ANSWER_S + 4 * DOWNLOAD_S + wheel.PIP_S  # for another process to be done: none takes longer
 
 Say = Callable[[str], None]
 Contents = Iterator[tuple[IdxFile, io.BufferedIOBase]]
@@ -71,7 +72,8 @@ def fetch(
             # another process may have fetched them while this one waited
             faults = files.faults(raw, expected)
             if faults:
-                if shutil.disk_usage(raw).free < needed:
+                disk = shutil.disk_usage(raw)
+                if disk.total and disk.free < needed:  # some file systems know of no size, and report zeros
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 failures = _fetch_missing(faults, raw, mirrors)
     except OSError as error:
@@ -81,8 +83,7 @@ def fetch(
         causes = [f"\n  {printable(raw / file.name)}: {text}" for file, text in faults.items() if text != "missing"]
         raise RunError(
             f"{printable(at)}: cannot be written to ({_reason(error)}{owned}); fetching {name} needs "
-            f"{needed / 1e6:.2g} MB there: {'ask for the right to write' if owned else 'make room'}, "
-            f"or pass another folder with --data.root{''.join(causes)}"
+            f"{needed / 1e6:.2g} MB there: {remedy(error, 'pass another folder with --data.root')}{''.join(causes)}"
         ) from error
     # without a lock, another process may have completed them
     if faults and (faults := files.faults(raw, expected)):
@@ -104,14 +105,15 @@ def _lock(raw: Path) -> AbstractContextManager[object]:
             return lock.acquire(timeout=0)
         except Timeout:
             _say(raw.parent.name, f"waiting for another process that is fetching into {raw}")
-            return lock.acquire()
-    except (OSError, NotImplementedError):  # the lock file is another user's, or the file system has no locks
+            return lock.acquire(timeout=LOCKED_S)
+    # the lock file is another user's, the file system has no locks, or says for ever that somebody has this one
+    except (OSError, NotImplementedError, Timeout):
         return nullcontext()
 
 
 def _sweep(raw: Path, expected: Sequence[IdxFile], locked: bool) -> None:
     """Remove what killed processes left: at once what is certainly theirs, else what is old."""
-    names = (_SCRATCH, *(f".{file.name}." for file in expected))
+    names = (_SCRATCH, PARTIAL, *(f".{file.name}." for file in expected))
     for path in [path for name in names for path in raw.glob(f"{name}*")]:
         with suppress(OSError):
             found = path.lstat()

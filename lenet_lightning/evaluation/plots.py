@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
+from lenet_lightning.atomic import replacing
 from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
 
 # Okabe and Ito's palette, which people with any colour vision can distinguish
@@ -67,7 +68,8 @@ def draw(data: PlotData, folder: Path) -> list[Path]:
     paths = []
     for picture in (picture for picture, has_material in drawn.items() if has_material):
         paths.append(folder / f"{picture.__name__}.png")
-        picture(data).savefig(paths[-1], dpi=110)
+        with replacing(paths[-1]) as partial:
+            picture(data).savefig(partial, dpi=110)
     return paths
 
 

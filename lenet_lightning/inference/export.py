@@ -15,7 +15,7 @@ from lenet_lightning import weights
 from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
-from lenet_lightning.errors import RunError, UsageError
+from lenet_lightning.errors import RunError, UsageError, remedy
 from lenet_lightning.inference.recognizer import Recognizer
 from lenet_lightning.metadata import METADATA_KEY
 
@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
         ) from error
     except OSError as error:
         raise RunError(
-            f"{target}: cannot be written ({error.strerror}); make room, or pass another file with --output"
+            f"{target}: cannot be written ({error.strerror}); {remedy(error, 'pass another file with --output')}"
         ) from error
     print(f"exported  {recognizer.weights}")
     print(f"to        {target}, {len(content):,} bytes")

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lenet_lightning.atomic import replacing
-from lenet_lightning.errors import RunError, one_line, printable
+from lenet_lightning.errors import RunError, one_line, printable, remedy
 from lenet_lightning.inference import picture
 from lenet_lightning.inference.recognizer import Answer
 from lenet_lightning.inference.rows import Row
@@ -41,7 +41,8 @@ def draw(rows: list[Row], path: Path) -> None:
             sheet.save(partial, "PNG", optimize=True)
     except OSError as error:
         raise RunError(
-            f"--picture {printable(path)}: cannot be written: {one_line(error.strerror or error)}"
+            f"--picture {printable(path)}: cannot be written: {one_line(error.strerror or error)}; "
+            f"{remedy(error, 'pass another file')}"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Run an ONNX file in ONNX Runtime, within limits of memory and time."""
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,6 +31,8 @@ def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]
     shown = printable(path)
     if not path.is_file():
         raise UsageError(f"{shown}: no such weights file; `export --format onnx` writes one")
+    # it would leave a number for this machine in the user's home, and report to its makers
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -153,6 +153,7 @@ class CLI(LightningCLI):
         refusals.check_devices(trainer)
         if self.asked == "fit":
             refusals.check_callbacks([each.class_path for each in _listed(trainer.callbacks)], config.averaging)
+            refusals.check_numbers(trainer)
             refusals.check_end(trainer, model.get("schedule"))
             if model.get("compile"):
                 refusals.check_compiler()
@@ -237,6 +238,7 @@ class CLI(LightningCLI):
             signals.when_warned(jobs.requeue)
         model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
+        refusals.check_time(self.trainer)
         refusals.check_batches(self.trainer, datamodule)
         pictures = self.config[self.asked].pictures
         Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures)()

@@ -23,14 +23,16 @@ def main(args: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of all runs (default: runs)")
     options = parser.parse_args(args)
     files = _tracked(options.run, options.runs)
-    with tempfile.TemporaryDirectory() as together:
-        # the client browses runs in one folder; here each has its own
-        for file in files:
-            (Path(together) / file.parent.name).symlink_to(file.parent.resolve())
-        if not sys.stdout.isatty():
-            code = max(_leet("inspect", "--summary", str(file)) for file in files)
-        else:
-            code = _leet(together if len(files) > 1 else str(files[0]))
+    if not sys.stdout.isatty():
+        code = max(_leet("inspect", "--summary", str(file)) for file in files)
+    elif len(files) == 1:
+        code = _leet(str(files[0]))
+    else:
+        with tempfile.TemporaryDirectory() as together:
+            # the client browses runs in one folder; here each has its own
+            for file in files:
+                _link(Path(together) / file.parent.name, file.parent.resolve())
+            code = _leet(together)
     offline = [str(file.parent) for file in files if file.parent.name.startswith("offline-run-")]
     if offline:
         print(f"to see it on W&B: wandb login && wandb sync {' '.join(map(pasted, offline))}")
@@ -53,6 +55,16 @@ def _tracked(run: str | None, root: Path) -> list[Path]:
     if not files:
         raise UsageError(f"{folder}: has no W&B files; its metrics are in metrics.csv, its pictures in pictures/")
     return files
+
+
+def _link(link: Path, run: Path) -> None:
+    try:
+        link.symlink_to(run)
+    except OSError as error:
+        raise RunError(
+            f"{link.parent}: must take links, to show all runs, got: {error.strerror}; name one run, or set TMPDIR to "
+            "another folder"
+        ) from error
 
 
 def _leet(*arguments: str) -> int:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lenet_lightning.data.datamodule import MNISTDataModule
-from lenet_lightning.errors import RunError, UsageError, one_line, pasted, printable
+from lenet_lightning.errors import RunError, UsageError, one_line, pasted, printable, remedy
 from lenet_lightning.training import checkpoints, results, resume, runs
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger, begun_in
@@ -170,8 +170,8 @@ class Fit:
             if not error.filename:
                 raise
             raise RunError(
-                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact; make room"
-                f"{runs.resume_hint(self.run)}"
+                f"{error.filename}: cannot be written ({error.strerror}); what was there before is intact"
+                f"{'; ' * bool(remedy(error))}{remedy(error)}{runs.resume_hint(self.run)}"
             ) from error
         except RuntimeError as error:
             if self.trainer.world_size == 1:

@@ -11,6 +11,9 @@ LOGGERS = {
     "torch.utils.cpp_extension": logging.ERROR,
 }
 WARNINGS = (
+    "The `srun` command is available",  # outside of a job; inside one Lightning takes it for used
+    "You requested to overfit but enabled",  # shuffling, which --trainer.overfit_batches is to switch off
+    "[GT]PU available but not used",  # --trainer.accelerator cpu is the user's wish
     ".*LeafSpec.* is deprecated",  # Lightning's own, on torch 2.15
     "Checkpoint directory .* exists and is not empty",  # it holds config.yaml
     "The '.*_dataloader' does not have many workers",  # samples are in memory: workers would only cost time

@@ -1,5 +1,6 @@
 """What a command refuses before anything is fetched or written: Lightning would find it late, or not at all."""
 
+import math
 import os
 import shutil
 import sys
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, Timer
 from torch.optim import LBFGS, SparseAdam
 
 from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
@@ -18,6 +20,18 @@ UNSUITABLE = {
     SparseAdam: "takes sparse gradients alone",
 }
 
+# of the trainer's numbers, those whose bounds Lightning does not check
+LEAST = {
+    "gradient_clip_val": 0,
+    "accumulate_grad_batches": 1,
+    "log_every_n_steps": 0,
+    "check_val_every_n_epoch": 1,
+    "num_sanity_val_steps": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+}
+ABOVE_ZERO = ("val_check_interval", "limit_train_batches", "max_steps")
+
 # rank and number of processes, as torchrun, srun, jsrun and mpirun set them
 LAUNCHED = (
     ("RANK", "WORLD_SIZE"),
@@ -26,6 +40,24 @@ LAUNCHED = (
     ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 )
+
+
+def check_numbers(trainer: Any) -> None:
+    """Refuse numbers of a configuration of the trainer that Lightning takes though they are senseless.
+
+    Raises:
+        UsageError: one is too small, or is not finite.
+    """
+    for name, least in LEAST.items():
+        value = trainer[name]
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise UsageError(f"trainer.{name} must be a finite number of {least} or more, got {value}")
+    for name in ABOVE_ZERO:
+        if trainer[name] == 0:
+            raise UsageError(f"trainer.{name} must be above 0, got {trainer[name]}; leave it out for the default")
+    shortest, longest = trainer.min_epochs, trainer.max_epochs
+    if shortest and longest and 0 < longest < shortest:
+        raise UsageError(f"trainer.min_epochs must be at most trainer.max_epochs, {longest}, got {shortest}")
 
 
 def check_end(trainer: Any, schedule: str) -> None:
@@ -138,6 +170,10 @@ def check_optimizer(trainer: Trainer, model: DigitClassifier) -> None:
         optimizer = model.optimizer(model.network.parameters())
     except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"model.optimizer: {one_line(error)}") from error
+    for group in optimizer.param_groups:
+        for name, value in group.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"model.optimizer: {name} must be finite, got {value}")
     for kind, reason in UNSUITABLE.items():
         if isinstance(optimizer, kind):
             raise UsageError(f"model.optimizer: must be another one than {kind.__name__}, which {reason}")
@@ -147,6 +183,18 @@ def check_optimizer(trainer: Trainer, model: DigitClassifier) -> None:
             f"trainer.gradient_clip_val must be null with a fused optimizer in {trainer.precision}, got "
             f"{trainer.gradient_clip_val}; pass --model.optimizer.fused false"
         )
+
+
+def check_time(trainer: Trainer) -> None:
+    """Refuse a training that has no time at all.
+
+    Raises:
+        UsageError: it is one.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    for timer in callbacks:
+        if isinstance(timer, Timer) and (seconds := timer.time_remaining()) is not None and seconds <= 0:
+            raise UsageError(f"trainer.max_time must be above 0, got {seconds:g} s; leave it out for no limit")
 
 
 def check_batches(trainer: Trainer, data: MNISTDataModule) -> None:

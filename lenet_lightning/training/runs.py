@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lightning.atomic import PARTIAL
-from lenet_lightning.errors import RunError, UsageError, printable
+from lenet_lightning.errors import RunError, UsageError, printable, remedy
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -29,7 +29,8 @@ def folder(root: Path, begun: Path | None, configs: Sequence[Any] | None, job: s
         try:
             check_writable(begun)
         except OSError as error:
-            raise RunError(f"{begun}: must be writable to resume this run, got: {error.strerror}") from error
+            advice = remedy(error, "copy the run to another folder")
+            raise RunError(f"{begun}: must be writable to resume this run, got: {error.strerror}; {advice}") from error
         return begun
     passed = [path for path in configs or () if path]
     return create(root, Path(str(passed[-1])).stem if passed else "fit", job)
@@ -67,7 +68,7 @@ def create(root: Path, name: str, job: str | None = None) -> Path:
                 f"{printable(root)[:100]}...: is too long a name for the folder for runs; {where}"
             ) from error
         raise RunError(
-            f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {where}"
+            f"{printable(root)}: the folder for runs must be writable, got: {error.strerror}; {remedy(error, where)}"
         ) from error
     raise RunError(f"{printable(root)}: 999 runs named {stem} are there already; try again in a second")
 
@@ -138,8 +139,10 @@ def _locked(run: Path) -> int | None:
         raise UsageError(
             f"{printable(run)}: is being trained{holder}; wait until that ends, or end it, before resuming this run"
         ) from error
-    except OSError:  # some network file systems
+    except OSError as error:  # some network file systems
         os.close(handle)
+        if (run / LAST).exists():
+            warn(f"{printable(run)}: cannot be locked ({error.strerror}); see that no other command trains this run")
         return None
     return handle
 

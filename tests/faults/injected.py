@@ -8,6 +8,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.accelerators import CUDAAccelerator
 
 from lenet_lightning import atomic
 from lenet_lightning.data.dataset import ResidentDigits
@@ -132,3 +133,9 @@ def slow_goodbye(seconds):
     """Take this long to end the W&B run, and say when it is done."""
     WandbLogger.log_hyperparams = lambda self, params: None
     WandbLogger.close = lambda self, failed: (time.sleep(seconds), print("closed", flush=True))
+
+
+def beside_slurm_and_a_gpu(folder):
+    """Find the programs of `folder` first, and take the machine for one with a GPU."""
+    os.environ["PATH"] = os.pathsep.join([os.path.abspath(folder), os.environ["PATH"]])
+    CUDAAccelerator.is_available = staticmethod(lambda: True)

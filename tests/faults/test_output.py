@@ -163,6 +163,16 @@ def test_16_nothing_for_stderr_enters_stdout_when_that_is_closed(on_fakes, tmp_p
     assert [row["picture"] for row in json.loads(out)] == ["a.png"]
 
 
+def test_16_nothing_of_what_the_machine_has_besides_stands_above_the_first_line(start, tmp_path):
+    """Slurm's client outside of a job, and a GPU that is not used, of both of which Lightning warns."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    for command in (("fit", *SHORT), ("validate",)):
+        running = start(tmp_path, *command, "--trainer.accelerator=cpu", fault=("beside_slurm_and_a_gpu", "bin"))
+        assert running.wait()[::2] == (0, "")
+
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.7\r\nerror: forged"
 
 

@@ -133,7 +133,6 @@ def test_steps_alone_are_a_length_too(command, quick):
     assert [line[0] for line in lines(out)] == ["epoch 1", "epoch 2"]
 
 
-@pytest.mark.filterwarnings("ignore:You requested to overfit")
 @pytest.mark.parametrize("option", ["limit_val_batches=0", "fast_dev_run=2", "overfit_batches=2"])
 def test_lightnings_own_short_runs_print_what_they_validated(command, quick, option):
     code, out, err = command("fit", *quick, "--trainer.max_epochs=2", f"--trainer.{option}")

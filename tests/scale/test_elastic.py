@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.faults.conftest import assert_equal_runs, the_run
-from tests.scale.conftest import FIT
+from tests.scale.slurm import FIT
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(300)]
 PLAIN = "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV"

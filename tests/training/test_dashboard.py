@@ -11,6 +11,8 @@ import pytest
 import wandb
 
 from lenet_lightning.__main__ import main
+from lenet_lightning.errors import RunError
+from lenet_lightning.training import dashboard
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,3 +105,12 @@ def test_in_a_terminal_it_draws_charts_of_both_runs(two_runs, terminal):
     both = read(f"● {older}")
     # the charts of one line become charts of two
     assert sum(both.count(mark) for mark in DOTS) > sum(screen.count(mark) for mark in DOTS)
+
+
+def test_runs_that_cannot_be_put_beside_each_other_are_named_with_the_reason(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(RunError, match=f"{tmp_path}: must take links, .* Operation not permitted; name one run"):
+        dashboard._link(tmp_path / "run", tmp_path)

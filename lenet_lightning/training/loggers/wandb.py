@@ -237,7 +237,8 @@ class WandbLogger(LightningWandbLogger):
         if isinstance(self.experiment, _DummyExperiment):
             return
         try:
-            client.bounded(seconds or client.CALL_S, action, *arguments)
+            with client.copies():
+                client.bounded(seconds or client.CALL_S, action, *arguments)
         except Exception as error:  # the client's process may die in any way it likes
             self._lose(error)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -109,6 +110,25 @@ def complaints() -> Iterator[None]:
         yield
     if printed.getvalue():
         say(one_line(printed.getvalue().splitlines()[0].removeprefix("wandb: ")))
+
+
+@contextmanager
+def copies() -> Iterator[None]:
+    """Let the client copy its files where a file system lets nobody set their modes or times."""
+    before = shutil.copymode, shutil.copystat
+
+    def without(of: Callable[..., None]) -> Callable[..., None]:
+        def copy(*arguments: Any, **settings: Any) -> None:
+            with suppress(OSError):
+                of(*arguments, **settings)
+
+        return copy
+
+    shutil.copymode, shutil.copystat = map(without, before)
+    try:
+        yield
+    finally:
+        shutil.copymode, shutil.copystat = before
 
 
 def reason(error: Exception | None) -> str:
