@@ -1,7 +1,8 @@
-"""Read the pictures of a folder with Ray: python docs/scale/ray_predict.py PICTURES ANSWERS WORKERS."""
+"""Read the pictures of a folder with Ray: python docs/scale/ray_predict.py FOLDER ANSWERS.csv WORKERS."""
 
-import io
+import csv
 import sys
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -9,29 +10,35 @@ import ray
 from lenet_lightning import Recognizer
 from lenet_lightning.errors import RunError
 
+FIELDS = ("picture", "digit", "probability", "notice", "error")
+
 
 class Reader:
-    """Read batches of pictures; a worker has one, with its own network."""
+    """What a worker does with batches of pictures; it loads the network once."""
 
     def __init__(self) -> None:
         self.recognizer = Recognizer()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return digit, probability and error of each picture by its path; a damaged picture does not end the job."""
-        rows = [(path, *self.read(content)) for path, content in zip(batch["path"], batch["bytes"], strict=True)]
-        return dict(zip(("path", "digit", "probability", "error"), map(list, zip(*rows, strict=True)), strict=True))
+        """Return a column for each of FIELDS."""
+        return dict(zip(FIELDS, map(list, zip(*map(self.read, batch["picture"]), strict=True)), strict=True))
 
-    def read(self, content: bytes) -> tuple[int | None, float | None, str | None]:
-        """Return digit and probability (None: blank) of one picture, or the error."""
+    def read(self, path: str) -> tuple[Any, ...]:
+        """Return FIELDS of one picture; a damaged one does not end the others."""
         try:
-            answer = self.recognizer(io.BytesIO(content))
+            answer = self.recognizer(path)
         except RunError as error:
-            return None, None, str(error)
-        return answer.digit, None if answer.probabilities is None else float(answer.probabilities.max()), None
+            return path, None, None, None, str(error)
+        probability = None if answer.probabilities is None else float(answer.probabilities.max())
+        return path, answer.digit, probability, answer.notice, None
 
 
 if __name__ == "__main__":
-    pictures, answers, workers = sys.argv[1:]
-    found = ray.data.read_binary_files(pictures, include_paths=True)
+    folder, answers, workers = sys.argv[1:]
+    pictures = ray.data.from_items([{"picture": str(path.resolve())} for path in sorted(Path(folder).iterdir())])
     pool = ray.data.ActorPoolStrategy(size=int(workers))
-    found.map_batches(Reader, batch_size=256, compute=pool, num_cpus=1).write_csv(answers)
+    read = pictures.map_batches(Reader, batch_size=64, compute=pool, num_cpus=1)
+    with open(answers, "w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(read.iter_rows())
