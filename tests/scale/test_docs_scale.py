@@ -98,6 +98,7 @@ def test_the_pods_of_a_pytorchjob_train_one_run(environment, tmp_path):
     assert_one_run_of_two(tmp_path, ran_together(tmp_path, *begun))
 
 
+@pytest.mark.scale
 def test_slurm_passes_options_that_fit_knows(capsys):
     # what srun would start
     lines = f'srun() {{ printf "%s\\n" "$@"; }}; set -- --trainer.max_epochs 3; . {HERE / "slurm.sh"}'
