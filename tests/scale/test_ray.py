@@ -20,7 +20,7 @@ from tests.faults.test_processes import end_session
 from tests.inference.corpus import FOUR, ONE, SEVEN, drawn
 from tests.scale.test_docs_scale import free_port
 
-PICTURES = 2000
+PICTURES = 1000
 LIMIT_S = 60
 RAY = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1")
 MEMORY = f"--object-store-memory={100 * 2**20}"
@@ -82,6 +82,7 @@ def cluster(tmp_path, tmp_path_factory):
                 while "will now block" not in (said := Path(log.name).read_text()):
                     assert begun[-1].poll() is None and time.monotonic() < end, said
                     time.sleep(0.2)
+        assert processes_of(temporary)
         yield environment
     finally:
         for each in reversed(begun):
