@@ -1,4 +1,4 @@
-"""Write the tables of both READMEs and docs/benchmarks.md from the measurements in docs/benchmarks/.
+"""Write the tables of both READMEs, docs/benchmarks.md and docs/scale.md from the measurements in docs/benchmarks/.
 
     python -m tests.benchmarks.tables
 
@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks import kept
+from tests.benchmarks.processes import ONE, THREADS, TWO, WAYS
 from tests.benchmarks.startup import COMMANDS, YARDSTICK
 from tests.benchmarks.summary import full, interval, spread
 from tests.benchmarks.targets import RUNS
 from tests.benchmarks.throughput import BARE, LOOPS, OURS
 
-DOCUMENTS = tuple(kept.ROOT / name for name in ("README.md", "README.zh-CN.md", "docs/benchmarks.md"))
+DOCUMENTS = tuple(kept.ROOT / name for name in ("README.md", "README.zh-CN.md", "docs/benchmarks.md", "docs/scale.md"))
 Read = Callable[[str], kept.Rows]
 PLACE = re.compile(r"(<!-- table ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 WHAT = {
@@ -26,6 +27,11 @@ WHAT = {
     "default.yaml": "15 epochs, AdamW, one cycle, affine and elastic distortion, weight averaging",
     "tutorial.yaml": "the tutorial's recipe: SGD, 50 epochs (its author: 98.75 %)",
 }
+# of a network: seconds for one message, bytes a second
+NETWORKS = {"1 Gbit/s, 0.15 ms": (0.15e-3, 125e6), "25 Gbit/s, 0.03 ms": (0.03e-3, 3.125e9)}
+MACHINES = (1, 2, 4, 8, 16, 32, 64)
+GRADIENTS = 4 * 61_706  # bytes
+EPOCH, BATCH = 215, 256  # steps of default.yaml's epoch, and samples of one
 # of the READMEs' table: header, the tutorial's row, then each config's description
 ENGLISH = {
     "header": ("run", "what it is", "test accuracy", "seeds", "training time"),
@@ -195,8 +201,51 @@ def inference(read: Read) -> str:
     return markdown(("", "images per second", "one, microseconds", "memory at most, MB", "n"), lines)
 
 
+def steps(rows: kept.Rows, way: tuple[int, int, int]) -> list[float]:
+    """Return the milliseconds of a step in one way, by rounds."""
+    return values(rows, "step_ms", **dict(zip(("processes", "threads", "batch_size"), way, strict=True)))
+
+
+def processes(read: Read) -> str:
+    """Return the table of what a step takes in one and in two processes, beside one with one thread."""
+    rows, lines = read("processes"), []
+    for way in (ONE, TWO, THREADS):
+        times = steps(rows, way)
+        ratios = [time / one for time, one in zip(times, steps(rows, ONE), strict=True)]
+        epoch = EPOCH * statistics.median(times) / 1000
+        lines.append([*map(str, way), f"{statistics.median(times):.1f}", f"{epoch:.1f}", full(ratios), str(len(times))])
+    header = ("processes", "threads of each", "samples a step of each", "ms a step", "s an epoch", "one = 1", "n")
+    return markdown(header, lines, words=0)
+
+
+def computing_ms(rows: kept.Rows, count: int) -> float:
+    """Return the milliseconds of a step of `count` processes without a network.
+
+    It is a line through those of one process by its samples, and what a second one on the same machine adds.
+    """
+    alone = [way for way in WAYS if way[:2] == ONE[:2]]
+    times = [statistics.median(steps(rows, way)) for way in alone]
+    slope, constant = statistics.linear_regression([way[2] for way in alone], times)
+    added = statistics.median(steps(rows, TWO)) - (constant + slope * BATCH / 2)
+    return constant + slope * BATCH / count + max(added, 0) * (count > 1)
+
+
+def machines(read: Read) -> str:
+    """Return the table, on paper, of an epoch on many machines whose gradients are added up in a ring."""
+    rows, lines = read("processes"), []
+    for count in MACHINES:
+        computing = computing_ms(rows, count)
+        line = [str(count), f"{computing:.1f}"]
+        for latency, bandwidth in NETWORKS.values():
+            network = 2000 * (count - 1) * (latency + GRADIENTS / count / bandwidth)
+            line += [f"{network:.1f}", f"{EPOCH * (computing + network) / 1000:.1f}"]
+        lines.append(line)
+    columns = [column for name in NETWORKS for column in (f"{name}: network, ms", "s an epoch")]
+    return markdown(("machines", "computing, ms a step", *columns), lines, words=0)
+
+
 TABLES: dict[str, Callable[[Read], str]] = {
-    table.__name__: table for table in (accuracy, targets, throughput, growth, startup, inference)
+    table.__name__: table for table in (accuracy, targets, throughput, growth, startup, inference, processes, machines)
 } | {"results": partial(results, words=ENGLISH), "results-zh": partial(results, words=CHINESE)}
 
 

@@ -1,5 +1,7 @@
 """The READMEs' table of results, from rows that can be checked by hand."""
 
+import pytest
+
 from tests.benchmarks import tables
 
 ROWS = {
@@ -27,3 +29,18 @@ def test_results_are_means_over_the_seeds_of_each_config():
 
 def test_both_languages_have_the_same_configs():
     assert tables.ENGLISH.keys() == tables.CHINESE.keys()
+
+
+def test_machines_on_paper_add_the_network_of_a_ring_to_what_was_measured():
+    # a step of one process: 5 ms and 0.1 ms a sample; the second process adds 1.2 ms
+    times = {(1, 1, 256): 30.6, (1, 1, 128): 17.8, (1, 1, 32): 8.2, (1, 2, 256): 20.0, (2, 1, 128): 19.0}
+    rows = [
+        {"processes": processes, "threads": threads, "batch_size": size, "step_ms": ms}
+        for (processes, threads, size), ms in times.items()
+    ]
+    lines = tables.machines({"processes": rows}.__getitem__).splitlines()[2:]
+    numbers = [[float(cell) for cell in line.strip("| ").split("|")] for line in lines]
+    assert numbers[0] == [1, 30.6, 0.0, 6.6, 0.0, 6.6]
+    # 2 x 0.15 ms and 246,824 bytes at 125 million a second; then 2 x 0.03 ms and the same at 3,125 million
+    assert numbers[1] == [2, 19.0, 2.3, 4.6, 0.1, 4.1]
+    assert numbers[-1][2] == pytest.approx(126 * 0.15 + 126 / 64 * 1.974592, abs=0.05)

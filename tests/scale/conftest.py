@@ -1,4 +1,4 @@
-"""What a laptop does not have by itself: file systems that refuse calls."""
+"""What a laptop does not have by itself: file systems that refuse calls, a Slurm."""
 
 import gzip
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import ROOT, SITECUSTOMIZE
+from tests.scale.slurm import cluster, slurm  # noqa: F401 - fixtures
+from tests.training.conftest import ROOT, SITECUSTOMIZE, on_fakes  # noqa: F401 - fixtures
 
 HERE = Path(__file__).parent
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import on_fakes  # noqa: F401
-
 # 40 steps of 20 ms an epoch: long enough to be warned in, with randomness that a resume could lose
 FIT = (
     "fit",

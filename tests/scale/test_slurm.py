@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from lenet_lightning.training import checkpoints
 from tests.faults.conftest import differences, rows, the_run
-from tests.scale.slurm import FIT, cluster, slurm  # noqa: F401
+from tests.scale.slurm import FIT
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(400)]
 
