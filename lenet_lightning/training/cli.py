@@ -151,7 +151,7 @@ class CLI(LightningCLI):
         """Take those of the first process, but for the place of the data; and its checkpoint."""
         assert self.peers
         root = self.config[self.asked].data.root
-        self.told = self.peers.agree({})
+        self.told = self.peers.agree(dict[str, Any]())
         own = [f"--data.root={root}"] if any(arg.partition("=")[0] == "--data.root" for arg in args) else []
         self.config = parser.parse_args([args[0], "--config", json.dumps(self.told["config"]), *own])
         self.checkpoint = checkpoints.share(None, self.peers)

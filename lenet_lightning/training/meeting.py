@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch passes it on by a star
 
 from lenet_lightning.errors import RunError, one_line
 
@@ -47,8 +47,8 @@ class Patience:
         waited = time.monotonic() - self._begun
         if waited > self._limit_s:
             raise RunError(
-                f"{self._where}: {whom} must come within {self._limit_s / 60:.0f} minutes, did not; start all processes of this "
-                "training, with this address in each"
+                f"{self._where}: {whom} must come within {self._limit_s / 60:.0f} minutes, did not; "
+                "start all processes of this training, with this address in each"
             )
         if self._says and waited > self._line_s:
             self._line_s += NEXT_LINE_S

@@ -135,7 +135,7 @@ class Peers:
                     time.sleep(PAUSE_S)
                 self._linger()
             else:
-                self._send(BYE)
+                self._say(BYE)
 
     def failure(self, hint: str = "") -> Exception | None:
         """Return why another process ended, with `hint` at the end, if it said so."""
@@ -251,8 +251,8 @@ class Peers:
                     self._heard.set()
                 elif kind == FAILED:
                     self._fails(json.loads(content))
-                    connection.send_bytes(HEARD)
-                    if self.first:
+                    if self.first and not self._ending:
+                        connection.send_bytes(HEARD)  # so this one prints it
                         self._say(message)
                 else:
                     self._inbox.put(content)
