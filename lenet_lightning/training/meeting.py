@@ -13,8 +13,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch pa
 
 from lenet_lightning.errors import RunError, one_line
 
-# others are waited for as long as torch waits; after 5 s a line says so, and then every 5 minutes
-LIMIT_S, FIRST_LINE_S, NEXT_LINE_S = 1800, 5, 300
+# others are waited for as long as torch waits; after 8 s a line says so, and then every 5 minutes
+LIMIT_S, FIRST_LINE_S, NEXT_LINE_S = 1800, 8, 300
 
 PAUSE_S = 0.1
 

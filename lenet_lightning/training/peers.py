@@ -56,6 +56,7 @@ class Peers:
         self.first = alone or here.node_rank() == here.local_rank() == 0
         self._launched = here.creates_processes_externally and not alone
         self._together = not self.first
+        self._own = False  # whether all others are started by this process
         # as far as is known; where there is a port to meet at, somebody is expected
         free = 0 if alone else max(trainer.num_nodes if trainer else 2, 2) - 1
         self._others = free if isinstance(here, LightningEnvironment) else here.world_size() - 1
@@ -90,6 +91,7 @@ class Peers:
             )
         self._environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]  # of all with a launcher
         self._others = (trainer.world_size if self._launched else trainer.num_nodes) - 1
+        self._own = not self._others
         if self.first:
             self._let_in()
 
@@ -179,7 +181,7 @@ class Peers:
 
     def _patience(self) -> Patience:
         where = f"{self._environment.main_address}:{self._environment.main_port}"
-        return Patience(where, says=self._environment.local_rank() == 0)
+        return Patience(where, says=self._environment.local_rank() == 0 and not self._own)
 
     def _meet(self, processes: int) -> None:
         self._others, patience = processes - 1, self._patience()
