@@ -172,7 +172,7 @@ class Peers:
                 return SystemExit(self._failure["code"])
             else:
                 self._say(words)
-                if self._connections and self._heard.wait(HEARD_S):
+                if self._connections and not self._parted and self._heard.wait(HEARD_S):
                     return SystemExit(code)
         return error
 

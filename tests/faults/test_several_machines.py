@@ -26,6 +26,8 @@ SHORT = (
 UNTESTED = "--trainer.limit_test_batches=0"
 LIMIT_S = 100
 
+pytestmark = pytest.mark.timeout(400)  # each starts up to six processes
+
 
 class Machines:
     """Two folders, and what is started in them: by torchrun, or by hand with the variables that Lightning knows."""
@@ -95,22 +97,23 @@ def test_the_first_machine_owns_the_run(machines, by):
     machines.assert_second_has_data_alone()
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_run_resumes_exactly_after_either_machine_was_killed(machines, killed, tmp_path):
+@pytest.mark.parametrize(("killed", "by"), [(0, "NODE_RANK"), (1, "torchrun")])
+def test_a_run_resumes_exactly_after_either_machine_was_killed(machines, killed, by, tmp_path):
     noise = "--trainer.callbacks=tests.faults.noise.NoiseAndPause"
-    machines.start(*SHORT, noise, UNTESTED)
+    machines.start(*SHORT, noise, UNTESTED, by=by)
     assert machines.ends()[0] == [0, 0]
     whole = the_run(machines.folders[0]).rename(tmp_path / "whole")
 
-    machines.start(*SHORT, noise, UNTESTED, PAUSE=str(killed))
+    machines.start(*SHORT, noise, UNTESTED, by=by, PAUSE=str(killed))
     until(lambda: list(machines.folders[0].glob("runs/*/last.ckpt")))
-    (worker,) = children(machines.started[killed].pid)
+    pid = machines.started[killed].pid
+    (worker,) = children(pid) if by == "torchrun" else [pid]
     os.kill(worker, signal.SIGKILL)
     codes, *_ = machines.ends()
-    assert codes == [1, 1]
+    assert codes == ([1, 1] if by == "torchrun" else [-signal.SIGKILL, 1])
 
     config = f"--config={the_run(machines.folders[0])}/config.yaml"  # it names a callback of these tests
-    machines.start("fit", "--ckpt_path=last", own=([config], []))
+    machines.start("fit", "--ckpt_path=last", by=by, own=([config], []))
     codes, _, errors = machines.ends()
     assert (codes, errors) == ([0, 0], [[], []])
     assert_equal_runs(the_run(machines.folders[0]), whole)
@@ -118,9 +121,9 @@ def test_a_run_resumes_exactly_after_either_machine_was_killed(machines, killed,
 
 
 def test_a_finished_run_is_finished_on_all_machines(machines):
-    machines.start(*SHORT, UNTESTED)
+    machines.start(*SHORT, UNTESTED, by="NODE_RANK")
     assert machines.ends()[0] == [0, 0]
-    machines.start("fit", "--ckpt_path=last")
+    machines.start("fit", "--ckpt_path=last", by="NODE_RANK")
     codes, (out, other), errors = machines.ends()
     assert (codes, errors, other) == ([0, 0], [[], []], "")
     assert "all 2 epochs are trained" in out
@@ -136,13 +139,12 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("by", ["torchrun", "NODE_RANK"])
 @pytest.mark.parametrize(("first", "second", "code", "reason"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_of_one_ends_all_and_is_printed_once(machines, by, first, second, code, reason):
-    machines.start(*SHORT, by=by, own=(first, second))
+def test_a_refusal_of_one_ends_all_and_is_printed_once(machines, first, second, code, reason):
+    machines.start(*SHORT, by="NODE_RANK", own=(first, second))
     codes, _, errors = machines.ends()
-    assert codes == ([1, 1] if by == "torchrun" else [code, code])  # torchrun has a code of its own
-    (line,) = sum(errors, [])
+    assert codes == [code, code]
+    (line,) = errors[0] + errors[1]
     assert reason in line
     assert not list(machines.folders[0].glob("runs/*/last.ckpt"))
     machines.assert_second_has_data_alone()
@@ -157,7 +159,7 @@ def test_who_is_waited_for_is_said_and_a_signal_ends_it(machines, only, number):
     waiting.send_signal(number)
     sent = time.monotonic()
     assert waiting.wait(10) == 128 + number
-    assert time.monotonic() - sent < 3
+    assert time.monotonic() - sent < 6  # mostly Python's own end; signals.GRACE_S would be 8
     assert not list(machines.folders[only].glob("runs/2*"))
 
 
