@@ -66,7 +66,7 @@ def main(args: list[str] | None = None) -> int:
             return 130
         except signals.Stopped as stop:
             # of several processes, one reports it; the other commands have nothing to add
-            if command not in LIGHT and os.environ.get("LOCAL_RANK", "0") == "0":
+            if command not in LIGHT and not stop.reported:
                 how = "interrupted" if stop.name == "SIGINT" else f"stopped by {stop.name}"
                 _print("\n" + "; ".join([how, *getattr(stop, "__notes__", ())]))
             return stop.code

@@ -29,15 +29,20 @@ _GLOBALS = re.compile(
 _PLAIN = (str, bytes, int, float, type(None), torch.dtype, torch.device)
 
 
-def unpickle(path: Path) -> Any:
+def unpickle(path: Path, content: bytes | None = None) -> Any:
     """Return what torch.save wrote to a file, a zip or the pickles of before torch 1.6, without running code in it.
+
+    Args:
+        path: the file.
+        content: what another machine found in it; None to read it here.
 
     Raises:
         RunError: it is damaged, too large, compressed, or holds something other than tensors and plain values.
     """
-    check_size(path)
+    if content is None:
+        check_size(path)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if content is None else content
         content = _checked_zip(content) if content.startswith(b"PK\x03\x04") else _checked_pickles(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what is refused below

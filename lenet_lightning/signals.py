@@ -44,6 +44,7 @@ class Stopped(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
+        self.reported = False  # by another process of the same training
 
 
 _launchers: list[Launcher] = []
@@ -153,6 +154,11 @@ def _watch(awaited: socket.socket, parent: int, follows: bool) -> None:
         # a server with handlers of its own, like the demo's, raises the signal once more when it is done
         if signal.getsignal(number) is _stop:
             first = min(first, now)
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End this process, and those of its launchers, whatever hangs in it."""
     try:
         _end_others()
     finally:

@@ -14,10 +14,14 @@ from lenet_lightning import run_folders
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, pasted, printable
 from lenet_lightning.pickled import unpickle
+from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.runs import BEST, LAST, check_there, set_aside, warn
 
 # the score of best.ckpt, in the state of the callback that keeps it
 SCORE = "best_model_score"
+
+# in other processes than the first: the bytes of the checkpoints that it sent, by the path that they have there
+RECEIVED: dict[Path, bytes] = {}
 
 # what a checkpoint holds besides tensors, and of which kind: a file from elsewhere may hold anything
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -151,6 +155,22 @@ def _score_of(checkpoint: dict[str, Any]) -> float | None:
     return None
 
 
+def share(path: Path | None, peers: Peers) -> Path | None:
+    """Return the first process's `path` in all of them; the others then read what it has there.
+
+    Raises:
+        OSError: the first process cannot read it.
+    """
+    name = peers.agree(path and str(path))
+    if name is None or peers.alone:
+        return path
+    path = Path(name)
+    content = peers.agree_on_bytes(path.read_bytes() if peers.first else b"")
+    if not peers.first:
+        RECEIVED[path] = content
+    return path
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint whole or not at all, and read it without running anything in it.
 
@@ -253,7 +273,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    checkpoint = unpickle(path)
+    checkpoint = unpickle(path, RECEIVED.get(path))
     if not isinstance(checkpoint, dict) or not {"state_dict", "epoch", "training_seconds"} <= checkpoint.keys():
         raise RunError(
             f"{printable(path)}: is not a checkpoint of this project's `fit`; pass another one with --ckpt_path"

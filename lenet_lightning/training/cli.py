@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning import run_folders, signals
 from lenet_lightning.data.datamodule import MNISTDataModule
@@ -32,6 +31,7 @@ from lenet_lightning.training.environment import environment
 from lenet_lightning.training.fitting import Fit
 from lenet_lightning.training.loggers.wandb import RunId
 from lenet_lightning.training.parser import Decay, Parser, Seed, prepared
+from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
@@ -64,7 +64,8 @@ class CLI(LightningCLI):
     def __init__(self, args: list[str], model: MakesModel, data: MakesData, default: Path | None) -> None:
         self.asked, self.default = args[0], default
         self.run: Path | None = None
-        self.first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes, the one that writes and prints
+        self.peers: Peers | None = None
+        self.told: dict[str, Any] | None = None
         usage = f"lenet_lightning {self.asked} [--config FILE.yaml] [--NAME=VALUE ...]"
         try:
             super().__init__(
@@ -83,13 +84,15 @@ class CLI(LightningCLI):
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
+            assert self.peers
+            self.peers.part()
         except BaseException as error:
             if isinstance(error, signals.Stopped) and self.run and (self.run / runs.LAST).exists():
                 error.add_note("finished epochs are kept; resume with: fit --ckpt_path last")
-            if self.run and self.first:
+            if self.run and not self.told:
                 with contextlib.suppress(OSError):
                     self.run.rmdir()  # takes only an empty folder: nothing was begun in it
-            raise
+            raise (self.peers or Peers()).fail(error)  # noqa: B904  # it is the same one, or has been printed elsewhere
 
     # the parsers of the other commands would take a second to build
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -124,6 +127,10 @@ class CLI(LightningCLI):
             args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
         self.config = parser.parse_args(args)
         config = self.config[self.asked]
+        self.peers = Peers(config.trainer)
+        if not self.peers.first:
+            self._take_settings(parser, args)
+            return
         begins = fit and config.ckpt_path in (None, "auto")  # so far: its settings are the command's, not a run's
         root, wanted = Path(config.trainer.default_root_dir), config.ckpt_path or "kept"
         self.checkpoint = None if begins else checkpoints.find(root, wanted)
@@ -142,6 +149,15 @@ class CLI(LightningCLI):
             chosen = [str(self.default)] if self.default else []
         for each in chosen:
             self.config = parser.parse_args([args[0], "--config", each, *args[1:]])
+
+    def _take_settings(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Take those of the first process, but for the place of the data; and its checkpoint."""
+        assert self.peers
+        root = self.config[self.asked].data.root
+        self.told = self.peers.agree(dict[str, Any]())
+        own = [f"--data.root={root}"] if any(arg.partition("=")[0] == "--data.root" for arg in args) else []
+        self.config = parser.parse_args([args[0], "--config", json.dumps(self.told["config"]), *own])
+        self.checkpoint = checkpoints.share(None, self.peers)
 
     def _parse_ckpt_path(self) -> None:
         """Leave Lightning's way out: it lets a checkpoint's hyper-parameters override the command line in silence."""
@@ -176,18 +192,18 @@ class CLI(LightningCLI):
             trainer.enable_model_summary = trainer.num_sanity_val_steps = None
         if trainer.fast_dev_run or trainer.barebones:
             return
-        root = Path(trainer.default_root_dir)
-        if asked == "auto":
-            self.checkpoint = run_folders.newest(root, runs.LAST)
-        begun, self.checkpoint = jobs.find_run(root, self.recipe, self.checkpoint)
-        if not self.first:
-            self.run = root  # the first process's folder is told when they have met
+        if self.told:
+            self.run = Path(self.told["run"])  # it is not made here: this may be another machine
         else:
+            root = Path(trainer.default_root_dir)
+            if asked == "auto":
+                self.checkpoint = run_folders.newest(root, runs.LAST)
+            begun, self.checkpoint = jobs.find_run(root, self.recipe, self.checkpoint)
             self.run = runs.folder(root, begun, config.config, jobs.name())
-            trainer.default_root_dir = str(self.run)
-            for logger in _listed(trainer.logger):
-                if getattr(logger, "class_path", "").startswith("lenet_lightning."):
-                    logger.init_args.save_dir = str(self.run)
+        trainer.default_root_dir = str(self.run)
+        for logger in _listed(trainer.logger):
+            if getattr(logger, "class_path", "").startswith("lenet_lightning."):
+                logger.init_args.save_dir = str(self.run)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what they refuse was asked for by the command or its config."""
@@ -195,7 +211,12 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(one_line(error, 2_000)) from error  # the cause may come last
-        refusals.check_launched(self.trainer.world_size)
+        refusals.check_launched(self.trainer)
+        assert self.peers
+        self.peers.open(self.trainer)
+        if self.peers.first:
+            self.peers.agree({"config": yaml.safe_load(self.config_text), "run": self.run and str(self.run)})
+            checkpoints.share(self.checkpoint, self.peers)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has."""
@@ -234,27 +255,30 @@ class CLI(LightningCLI):
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
-        if self.first:
+        assert self.peers
+        if self.peers.first:
             signals.when_warned(jobs.requeue)
         model.check_trainer(self.trainer)
         refusals.check_optimizer(self.trainer, model)
         refusals.check_time(self.trainer)
         refusals.check_batches(self.trainer, datamodule)
         pictures = self.config[self.asked].pictures
-        Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures)()
+        Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures, self.peers)()
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the validation samples."""
-        assert self.checkpoint
+        assert self.checkpoint and self.peers
+        self.peers.meet(self.trainer)
         line, _metrics = results.evaluate(self.trainer, model, datamodule, "validate", self.checkpoint)
-        if self.first:
+        if self.peers.first:
             print(line)
 
     def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the 10,000 test samples, and keep them if its run has none."""
-        assert self.checkpoint
+        assert self.checkpoint and self.peers
+        self.peers.meet(self.trainer)
         line, metrics = results.evaluate(self.trainer, model, datamodule, "test", self.checkpoint)
-        if self.first:
+        if self.peers.first:
             print(line)
             if metrics and results.are_missing(self.checkpoint):
                 results.add(self.checkpoint, model, datamodule, metrics, self.trainer)

@@ -15,6 +15,7 @@ from lenet_lightning.errors import RunError, UsageError, one_line, pasted, print
 from lenet_lightning.training import checkpoints, results, resume, runs
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.loggers.wandb import CHECKPOINT_KEY, WandbLogger, begun_in
+from lenet_lightning.training.peers import Peers
 
 
 @dataclass
@@ -25,10 +26,11 @@ class Fit:
         trainer: with the callbacks and loggers of the run.
         model: to be trained.
         data: MNIST.
-        run: the run's folder; None if nothing is kept; in other processes than the first, the folder of all runs.
+        run: the run's folder; None if nothing is kept; in other processes than the first it may be on another machine.
         checkpoint: to resume from, or None.
         recipe: of `resume.recipe_of`.
         pictures: whether to draw the run's pictures.
+        peers: the processes that train together.
     """
 
     trainer: Trainer
@@ -38,6 +40,7 @@ class Fit:
     checkpoint: Path | None
     recipe: dict[str, Any]
     pictures: bool
+    peers: Peers
 
     def __call__(self) -> None:
         """Do it.
@@ -50,12 +53,13 @@ class Fit:
         with runs.hold(self.run if self.first else None):
             self._trackers = [logger for logger in self.trainer.loggers if isinstance(logger, WandbLogger)]
             lines, finished = self._resume(self.checkpoint) if self.checkpoint else self._begin()
-            if finished and not self._missing():
+            if finished and not self.peers.agree(self._missing()):
                 self._print([*lines, f"run          {printable(self.run)}"])
                 return
             failed = True
             try:
                 with self._failures_explained():
+                    self.peers.meet(self.trainer)
                     self._print(lines)
                     lines = self._complete() if finished else self._train()
                 failed = False
@@ -78,7 +82,7 @@ class Fit:
         threads = resume.take_threads(checkpoint, self.trainer.global_rank)
         lines = [threads] if threads else []
         finished = self.run is not None and resume.is_finished(checkpoint, self.trainer)
-        if finished and not (path.parent / "config.yaml").exists():
+        if finished and not self.peers.agree((path.parent / "config.yaml").exists()):
             raise UsageError(
                 f"{printable(path)}: all its epochs are trained and it is not in a run's folder; pass a "
                 f"larger trainer.max_epochs, or test it: test --ckpt_path {pasted(path)}"
@@ -110,7 +114,6 @@ class Fit:
     def _train(self) -> list[str]:
         """Train, then test; return the lines to print."""
         self.trainer.fit(self.model, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
-        self.run = self.trainer.strategy.broadcast(self.run)
         if self.run and self.first:
             runs.check_there(self.run)
         # whether the weights that the training ended with were
@@ -130,7 +133,7 @@ class Fit:
     def _test(self, validated: bool) -> list[str]:
         """Test the run's checkpoint; write weights, results and pictures; return the lines to print."""
         files = [self.run / name for name in (runs.BEST, runs.LAST)] if self.run else []
-        kept = self.trainer.strategy.broadcast(next((file for file in files if file.exists()), None))
+        kept = checkpoints.share(next((file for file in files if file.exists()), None), self.peers)
         if not kept:
             lines = ["not tested: no checkpoint was kept"]
             return lines + ([f"run          {printable(self.run)}"] if self.run else [])
@@ -176,8 +179,8 @@ class Fit:
         except RuntimeError as error:
             if self.trainer.world_size == 1:
                 raise
-            if not self.first:
-                raise SystemExit(1) from error  # the first process prints
+            if failure := self.peers.failure(runs.resume_hint(self.run)):
+                raise failure from error
             raise RunError(
                 f"trainer.devices: all {self.trainer.world_size} processes must live, one ended, failed or is out of "
                 f"reach{runs.resume_hint(self.run)} ({one_line(error)})"

@@ -41,6 +41,8 @@ LAUNCHED = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 )
 
+KUBERNETES = ", or, where Kubernetes set them, pass --trainer.plugins KubeflowEnvironment"
+
 
 def check_numbers(trainer: Any) -> None:
     """Refuse numbers of a configuration of the trainer that Lightning takes though they are senseless.
@@ -140,23 +142,26 @@ def check_compiler() -> None:
         )
 
 
-def check_launched(world_size: int) -> None:
-    """Refuse to be one process of a launcher's many while training alone: each would train everything.
-
-    Args:
-        world_size: the number of processes that the trainer counts.
+def check_launched(trainer: Trainer) -> None:
+    """Refuse to be one process of a launcher's many and not to know it: each would train everything, or wait for ever.
 
     Raises:
-        UsageError: the environment names another rank or number of processes.
+        UsageError: the environment names another rank or number of processes than the trainer.
     """
+    alone = trainer.world_size == 1
     for rank, size in LAUNCHED:
         number, many = os.environ.get(rank, ""), os.environ.get(size, "")
-        alone = world_size == 1 and number.isdecimal() and int(number) > 0
-        if alone or (many.isdecimal() and int(many) > 1 and world_size == 1):
-            launched = f"{rank}={number or 'unset'}, {size}={many or 'unset'}"
+        launched = f"({rank}={number or 'unset'}, {size}={many or 'unset'})"
+        if alone and any(each.isdecimal() and int(each) > least for each, least in ((number, 0), (many, 1))):
             raise UsageError(
-                f"trainer.devices x num_nodes must be the number of processes that were launched ({launched}), got 1; "
+                f"trainer.devices x num_nodes must be the number of processes that were launched {launched}, got 1; "
                 "pass --trainer.devices with those of one machine and --trainer.num_nodes, or unset these variables"
+                f"{KUBERNETES}"
+            )
+        if rank == "RANK" and number.isdecimal() and int(number) != trainer.global_rank:
+            raise UsageError(
+                f"trainer.plugins must have what knows the processes that were launched {launched}, the trainer takes "
+                f"this one for {trainer.global_rank} of {trainer.world_size}; unset these variables{KUBERNETES}"
             )
 
 

@@ -1,5 +1,6 @@
 """Randomness like dropout's: drawn from the global generators at every step."""
 
+import os
 import random
 import time
 from hashlib import sha256
@@ -14,6 +15,14 @@ class Noise(Callback):
         strength = 0.01 * random.random() * np.random.rand()
         for weights in pl_module.network.parameters():
             weights.grad += strength * torch.randn_like(weights)
+
+
+class NoiseAndPause(Noise):
+    """Stand still in the second epoch of the process whose number the environment has."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1 and os.environ.get("PAUSE") == str(trainer.global_rank):
+            time.sleep(60)
 
 
 class Spoil(Callback):

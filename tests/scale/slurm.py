@@ -117,7 +117,7 @@ class Slurm:
 
 
 @pytest.fixture
-def slurm(cluster, on_fakes, tmp_path):  # noqa: F811
+def slurm(cluster, on_fakes, tmp_path):
     """Submit `srun python -m lenet_lightning ARGS` in the test's folder, which has the fakes for MNIST."""
     jobs = []
 
