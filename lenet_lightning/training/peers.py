@@ -172,8 +172,14 @@ class Peers:
                 return SystemExit(self._failure["code"])
             else:
                 self._say(words)
-                if self._connections and not self._parted and self._heard.wait(HEARD_S):
+                end = time.monotonic() + HEARD_S * bool(self._connections)
+                while not self._parted and not self._heard.wait(PAUSE_S) and time.monotonic() < end:
+                    if self._failure:
+                        break
+                if self._heard.is_set():
                     return SystemExit(code)
+                if self._failure and self._failure["reason"]:  # both failed at once: the first prints its own
+                    return SystemExit(self._failure["code"])
         return error
 
     def _last_words(self, reason: str, code: int) -> bytes:

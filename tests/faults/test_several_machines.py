@@ -132,7 +132,7 @@ def test_a_finished_run_is_finished_on_all_machines(machines):
 
 REFUSALS = {
     "the first has no run": (["--ckpt_path=last"], [], 2, "no run with a last.ckpt"),
-    "the second has no data": ([], ["--data.root=elsewhere", "--data.mirrors=[]"], 1, "elsewhere"),
+    "the second has no data": ([], ["--data.root=elsewhere", "--data.mirrors=[]"], 1, "MNIST is not complete"),
     "both": (["--trainer.max_epochs=0"], ["--trainer.max_epochs=0"], 2, "max_epochs must be 1 or more"),
     "neither can be read": (["--trainer.max_epochs=x"], ["--trainer.max_epochs=x"], 2, "max_epochs"),
     "the second cannot be read": ([], ["--trainer.max_epochs=x"], 2, "max_epochs"),
