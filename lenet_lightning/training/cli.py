@@ -18,18 +18,24 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import UsageError, one_line, printable
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.networks.lenet5 import LeNet5
-from lenet_lightning.training import checkpoints, jobs, process, recorded, refusals, results, resume, runs
-from lenet_lightning.training.callbacks.exact_resume import ExactResume
+from lenet_lightning.training import (
+    checkpoints,
+    jobs,
+    process,
+    recorded,
+    refusals,
+    results,
+    resume,
+    run_callbacks,
+    runs,
+)
 from lenet_lightning.training.callbacks.finite_values import FiniteValues
 from lenet_lightning.training.callbacks.predictions import Predictions
 from lenet_lightning.training.callbacks.progress import EpochLines
-from lenet_lightning.training.callbacks.run_start import RunStart
 from lenet_lightning.training.callbacks.signal_owner import SignalOwner
 from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from lenet_lightning.training.classifier import DigitClassifier
-from lenet_lightning.training.environment import environment
 from lenet_lightning.training.fitting import Fit
-from lenet_lightning.training.loggers.wandb import RunId
 from lenet_lightning.training.parser import Decay, Parser, Seed, prepared
 from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.quiet import quiet_lightning
@@ -166,15 +172,7 @@ class CLI(LightningCLI):
         """Refuse invalid settings, and make the run's folder."""
         config = self.config[self.asked]
         trainer, model, data = config.trainer, config.model, config.data
-        refusals.check_devices(trainer)
-        if self.asked == "fit":
-            refusals.check_callbacks([each.class_path for each in _listed(trainer.callbacks)], config.averaging)
-            refusals.check_numbers(trainer)
-            refusals.check_end(trainer, model.get("schedule"))
-            if model.get("compile"):
-                refusals.check_compiler()
-        if self.asked == "validate" and not data.val_size:
-            raise UsageError("data.val_size is 0: this run validates on no samples; `test` has its test accuracy")
+        refusals.check_settings(self.asked, config)
         network = NETWORKS.get(model.get("network"), LeNet5)
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
@@ -227,7 +225,13 @@ class CLI(LightningCLI):
                 each.dirpath = str(self.run)
         config.trainer.callbacks = [*users, SignalOwner(), Predictions()]
         if self.asked == "fit":
-            config.trainer.callbacks += self._callbacks(config)
+            config.trainer.callbacks += [FiniteValues()]
+            if config.averaging:
+                config.trainer.callbacks += [WeightAverage(float(config.averaging))]
+            if self.run:
+                config.trainer.callbacks += run_callbacks.of_run(
+                    self.run, self.config_text, self.recipe, self.model, self.datamodule
+                )
         if config.trainer.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in users):
             config.trainer.callbacks.append(EpochLines())
         plugins = _listed(config.trainer.plugins)
@@ -237,31 +241,13 @@ class CLI(LightningCLI):
         signals.end_together(trainer.strategy.launcher)
         return trainer
 
-    def _callbacks(self, config: Any) -> list[Any]:
-        callbacks: list[Any] = [FiniteValues()]
-        if config.averaging:
-            callbacks.append(WeightAverage(float(config.averaging)))
-        if self.run:
-            made_with = environment(self.datamodule.FILES) | results.metadata(
-                self.model, self.datamodule, self.recipe["seed_everything"]
-            )
-            settings = yaml.safe_load(self.config_text) | {"made_with": made_with}
-            callbacks += [RunStart(self.run, self.config_text, settings), ExactResume(self.recipe)]
-        if self.run and config.trainer.enable_checkpointing is not False:
-            validated = bool(self.datamodule.val_size and config.trainer.limit_val_batches != 0)
-            callbacks += [RunId(), *checkpoints.checkpoints(self.run, validated)]
-        return callbacks
-
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         assert self.peers
         if self.peers.first:
             signals.when_warned(jobs.requeue)
-        model.check_trainer(self.trainer)
-        refusals.check_optimizer(self.trainer, model)
-        refusals.check_time(self.trainer)
-        refusals.check_batches(self.trainer, datamodule)
+        refusals.check_training(self.trainer, model, datamodule)
         pictures = self.config[self.asked].pictures
         Fit(self.trainer, model, datamodule, self.run, self.checkpoint, self.recipe, pictures, self.peers)()
 

@@ -44,6 +44,37 @@ LAUNCHED = (
 KUBERNETES = ", or, where Kubernetes set them, pass --trainer.plugins KubeflowEnvironment"
 
 
+def check_settings(command: str, config: Any) -> None:
+    """Refuse settings of `fit`, `validate` or `test` that cannot work.
+
+    Raises:
+        UsageError: there is one.
+    """
+    trainer, model = config.trainer, config.model
+    check_devices(trainer)
+    if command == "fit":
+        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
+        check_callbacks([each.class_path for each in callbacks if each], config.averaging)
+        check_numbers(trainer)
+        check_end(trainer, model.get("schedule"))
+        if model.get("compile"):
+            check_compiler()
+    if command == "validate" and not config.data.val_size:
+        raise UsageError("data.val_size is 0: this run validates on no samples; `test` has its test accuracy")
+
+
+def check_training(trainer: Trainer, model: DigitClassifier, data: MNISTDataModule) -> None:
+    """Refuse what only the finished objects show.
+
+    Raises:
+        UsageError: there is something.
+    """
+    model.check_trainer(trainer)
+    check_optimizer(trainer, model)
+    check_time(trainer)
+    check_batches(trainer, data)
+
+
 def check_numbers(trainer: Any) -> None:
     """Refuse numbers of a configuration of the trainer that Lightning takes though they are senseless.
 
