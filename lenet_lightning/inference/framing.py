@@ -99,7 +99,9 @@ def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
     if longest > _SEARCH:
         by = -(-longest // _SEARCH)
         return np.asarray(image.reduce(by)), by
-    times = max(1, _SEARCH // 4 // longest)
+    times = _SEARCH // 4 // longest
+    if times < 2:
+        return grey, 1
     size = (image.width * times, image.height * times)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 1 / times
 
@@ -111,13 +113,12 @@ def _sheet(grey: np.ndarray) -> np.ndarray:
         opened = cv2.morphologyEx(bright, cv2.MORPH_OPEN, _ALL_AROUND, **_NOTHING)
         if cv2.countNonZero(opened) <= 0.1 * grey.size:  # too little for a sheet, by the conditions below
             continue
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-        largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-        sheet = (labels == largest).view(np.uint8)
+        labels, areas, _ = _labelled(opened, connectivity=4)
+        sheet = (labels == 1 + areas.argmax()).view(np.uint8)
         (outline,), _ = cv2.findContours(sheet, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         whole = cv2.drawContours(np.zeros_like(sheet), [outline], 0, 1, cv2.FILLED)
         area = cv2.countNonZero(whole)
-        ink = area - stats[largest, cv2.CC_STAT_AREA]
+        ink = area - areas.max()
         if not (0.15 * grey.size < area < 0.98 * grey.size and 0.001 * area < ink < 0.3 * area):
             continue
         # a thick zero also encloses another grey; but it is round, and its line is thin for its size
@@ -134,14 +135,20 @@ def _eroded(mask: np.ndarray, times: int = 1) -> np.ndarray:
     return cv2.erode(mask.view(np.uint8), _CROSS, iterations=times, **_NOTHING).view(bool)
 
 
-def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pieces of a mask (bool): labels from 1, areas (n,), and the start and stop of their rows and columns.
+def _labelled(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pieces of a mask (bool or 0 and 1): labels from 1, areas (n,), and boxes.
 
-    The last is (n, 2, 2).
+    Boxes are (n, 2, 2): the start and stop of each piece's rows and of its columns.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    left, top, width, height, area = stats[1:].T
-    return labels, area, np.stack([top, top + height, left, left + width], 1).reshape(-1, 2, 2)
+    mask = mask.view(np.uint8)
+    count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
+    if count == 2:  # most often; the other function takes five times as long
+        stats = np.array([[*cv2.boundingRect(mask), cv2.countNonZero(mask)]])
+    else:
+        stats = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)[2][1:]
+    boxes = stats[:, [1, 1, 0, 0]]
+    boxes[:, [1, 3]] += stats[:, [3, 2]]
+    return labels, stats[:, 4], boxes.reshape(-1, 2, 2)
 
 
 def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
@@ -164,16 +171,18 @@ def _pieces(ink: np.ndarray, region: np.ndarray, least: float) -> np.ndarray:
     border = region & ~_eroded(region)
     for edge in (_EDGE, 0):
         labels, area, boxes = _labelled(mask)
-        outline = mask & ~_eroded(mask)
-        around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
-        # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
-        good = touching < 0.35 * around
-        if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
-            good &= touching == 0
-        if not good.any():
-            # a digit that fills the picture
-            filling = (np.diff(boxes)[..., 0] > 0.9 * np.array(mask.shape)).all(1)
-            good = (touching < 0.7 * border.sum()) & filling
+        good = np.ones(len(area), bool)
+        if (mask & border).any():
+            outline = mask & ~_eroded(mask)
+            around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+            # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
+            good = touching < 0.35 * around
+            if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
+                good &= touching == 0
+            if not good.any():
+                # a digit that fills the picture
+                filling = (np.diff(boxes)[..., 0] > 0.9 * np.array(mask.shape)).all(1)
+                good = (touching < 0.7 * border.sum()) & filling
         good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
         mask &= np.append(False, good)[labels]
         if not (edge and mask.any()):
@@ -194,15 +203,19 @@ def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> list[np.ndar
     if not len(area):
         return []
     main = area.argmax()
-    apart = (boxes[:, None, :, 0] - boxes[None, :, :, 1]).max(2)
-    near = np.maximum(apart, apart.T) < 0.4 * np.ptp(boxes[main], axis=1).max()
-    digit = _grown(np.arange(len(area)) == main, near & (area >= 0.03 * area[main]))
+    digit = np.arange(len(area)) == main
+    if len(area) > 1:
+        apart = (boxes[:, None, :, 0] - boxes[None, :, :, 1]).max(2)
+        near = np.maximum(apart, apart.T) < 0.4 * np.ptp(boxes[main], axis=1).max()
+        digit = _grown(digit, near & (area >= 0.03 * area[main]))
     # anything smaller is a speck on a blank sheet
     return [digit] if max(_extent(boxes[digit], axis) for axis in (0, 1)) >= max(4, 0.015 * longest) else []
 
 
 def _apart(boxes: np.ndarray) -> list[np.ndarray]:
     """Return the pieces (n,), bool, of each digit of a row, left to right; pieces above each other are one digit."""
+    if len(boxes) < 2:
+        return list(np.ones((len(boxes), 1), bool))
     start, stop = boxes[:, 1].T
     shared = np.minimum(stop[:, None], stop) - np.maximum(start[:, None], start)
     together = shared > 0.4 * np.minimum((stop - start)[:, None], stop - start)
@@ -231,29 +244,33 @@ def _grown(members: np.ndarray, linked: np.ndarray) -> np.ndarray:
 
 def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray:
     """Return the strength of a digit's ink, 0 to 1, resampled from the full picture to `_CLOSE` pixels a side."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    margin = 1 + 0.2 * max(np.ptp(rows) + 1, np.ptp(columns) + 1)
-    top, left = max(0.0, rows[0] - margin), max(0.0, columns[0] - margin)
-    bottom, right = min(mask.shape[0], rows[-1] + 1 + margin), min(mask.shape[1], columns[-1] + 1 + margin)
-    scale = _CLOSE / (max(np.ptp(rows), np.ptp(columns)) + 1)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    margin = 1 + 0.2 * max(width, height)
+    top, left = max(0.0, y - margin), max(0.0, x - margin)
+    bottom, right = min(mask.shape[0], y + height + margin), min(mask.shape[1], x + width + margin)
+    scale = _CLOSE / max(width, height)
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    box = (left * by, top * by, min(right * by, grey.shape[1]), min(bottom * by, grey.shape[0]))
+    # Pillow's bicubic averages when it reduces; the smooth ones need no average
+    close = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, box), np.float32)
+    step = np.array([right - left, bottom - top]) / size
+    back = np.column_stack([np.diag(step), (left, top) + step / 2 - 0.5])
 
-    def close(image: np.ndarray, by: float = 1) -> np.ndarray:
-        box = (left * by, top * by, min(right * by, image.shape[1]), min(bottom * by, image.shape[0]))
-        # Pillow's bicubic averages when it reduces
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box), np.float32)
+    def smooth(image: np.ndarray) -> np.ndarray:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(image.astype(np.float32), back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
-    ink = _narrow(sign * (close(grey, by) - close(level)), _WIDEST)
-    ink = ink * close(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2, **_NOTHING).astype(np.float32))
+    ink = _narrow(sign * (close - smooth(level)), _WIDEST)
+    ink = ink * smooth(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2, **_NOTHING))
     strong = ink[ink > _LEAST_CONTRAST / 2]
-    return (ink / _full(strong)).clip(0, 1) if len(strong) else np.zeros_like(ink)
+    return np.minimum(ink / _full(strong), 1) if len(strong) else np.zeros_like(ink)
 
 
 def _thick(strength: np.ndarray) -> np.ndarray:
     """Thicken lines that are thinner than MNIST's to the usual width."""
-    inked = np.pad(strength > 0.5, 1)
-    outline = inked & ~_eroded(inked)
-    width = 2 * inked.sum() / max(1, outline.sum())
+    inked = strength > 0.5
+    area = np.count_nonzero(inked)
+    width = 2 * area / max(1, area - np.count_nonzero(_eroded(inked)))
     if width >= _THIN:
         return strength
     radius = round((_USUAL - width) / 2)
@@ -265,12 +282,10 @@ def _thick(strength: np.ndarray) -> np.ndarray:
 def _frame(strength: np.ndarray) -> np.ndarray:
     """Fit ink into the box and move its centre of mass to the middle; return (28, 28), uint8."""
     strength = _thick(strength)
-    inked = strength > 0.5
-    rows, columns = np.nonzero(inked.any(1))[0], np.nonzero(inked.any(0))[0]
-    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    width, height = box[2] - box[0], box[3] - box[1]
+    left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    box = (left, top, left + width, top + height)
     digit = np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX, box))
     y, x = _centre(digit)
     top = min(max(0, CENTRE - round(y)), SIDE - digit.shape[0])
