@@ -77,7 +77,7 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
         level = ground.fitted(small, region, start)
         least = 5 * ground.noise(small, level, region, _LEAST_CONTRAST / 5)
-        above = np.where(region, small - level, 0)
+        above = (small - level) * region
         inks = {sign: _narrow(sign * above, widest) for sign in _SIGNS[invert]}
         pieces = {sign: _pieces(ink, region, least) for sign, ink in inks.items()}
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
@@ -85,7 +85,7 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
             break
     labels, area, boxes = _labelled(pieces[sign])
     apart = _apart(boxes)
-    masks = (np.append(False, digit)[labels] for digit in (apart if line else _together(area, boxes, max(small.shape))))
+    masks = (np.append(False, digit).take(labels) for digit in (apart if line else _together(area, boxes, max(small.shape))))
     close = [_close_up(grey, by, level, sign, mask) for mask in masks]
     return Found([_frame(strength) for strength in close if strength.any()], len(apart))
 
@@ -160,6 +160,8 @@ def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
     wider = np.ones((side, side), np.uint8)
     smooth = cv2.GaussianBlur(above, (9, 9), 1, borderType=cv2.BORDER_REFLECT)
     shade = cv2.erode(smooth, wider, anchor=(side // 2,) * 2, **_NOTHING)
+    if not shade.any():
+        return above
     return np.minimum(above, above - cv2.dilate(shade, wider, anchor=((side - 1) // 2,) * 2, **_NOTHING))
 
 
@@ -184,7 +186,7 @@ def _pieces(ink: np.ndarray, region: np.ndarray, least: float) -> np.ndarray:
                 filling = (np.diff(boxes)[..., 0] > 0.9 * np.array(mask.shape)).all(1)
                 good = (touching < 0.7 * border.sum()) & filling
         good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
-        mask &= np.append(False, good)[labels]
+        mask &= np.append(False, good).take(labels)
         if not (edge and mask.any()):
             break
         mask &= ink > edge * _full(ink[mask])
