@@ -26,9 +26,10 @@ def fitted(grey: np.ndarray, region: np.ndarray, start: np.ndarray) -> np.ndarra
     """
     y, x = map(_powers, grey.shape)
     few = np.s_[::2, ::2]  # enough to fit six coefficients
-    levels, region, start = grey[few].astype(np.float64), region[few], start[few]
-    first = np.sort(levels[start] if start.any() else levels, axis=None)
-    weights = first[len(first) // 2 :][:1]
+    grey, region, start = grey[few], region[few], start[few]
+    levels = grey.astype(np.float64)
+    first = np.sort(grey[start] if start.any() else grey, axis=None)
+    weights = first[[len(first) // 2]].astype(np.float64)
     off = np.abs(levels - weights)
     near = start
     # at first only where no ink is expected: a bold digit could pass for the background
