@@ -71,13 +71,22 @@ def appended(path: Path) -> Iterator[Callable[[Row], None]]:
         RunError: it cannot be written.
     """
 
-    def add(row: Row) -> None:
-        file.write(f"{line(row)}\n".encode())
-        file.flush()
 
+
+    def add(row: Row) -> None:
+        with _writing(path):
+            file.write(f"{line(row)}\n".encode())
+
+    with _writing(path):
+        file = path.open("ab", buffering=0)  # a line is there once it is written
+    with file:
+        yield add
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with path.open("ab") as file:
-            yield add
+        yield
     except OSError as error:
         rule = f"--output {printable(path)}: cannot be written: {error.strerror}"
         raise RunError(f"{rule}; once it can be, the same command goes on") from error

@@ -252,18 +252,19 @@ def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: n
     bottom, right = min(mask.shape[0], y + height + margin), min(mask.shape[1], x + width + margin)
     scale = _CLOSE / max(width, height)
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    box = (left * by, top * by, min(right * by, grey.shape[1]), min(bottom * by, grey.shape[0]))
-    # Pillow's bicubic averages when it reduces; the smooth ones need no average
-    close = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, box))
+
+    def close(image: np.ndarray, by: float = 1) -> np.ndarray:
+        box = (left * by, top * by, min(right * by, image.shape[1]), min(bottom * by, image.shape[0]))
+        # Pillow's bicubic averages when it reduces
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box))
+
+    # the background is smooth: OpenCV's sampling is enough, and quicker
     step = np.array([right - left, bottom - top]) / size
     back = np.column_stack([np.diag(step), (left, top) + step / 2 - 0.5])
-
-    def smooth(image: np.ndarray) -> np.ndarray:
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image.astype(np.float32), back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-    ink = _narrow(sign * (close - smooth(level)), _WIDEST)
-    ink = ink * smooth(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2, **_NOTHING))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    level = cv2.warpAffine(level, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    ink = _narrow(sign * (close(grey, by) - level), _WIDEST)
+    ink = ink * close(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2, **_NOTHING).astype(np.float32))
     strong = ink[ink > _LEAST_CONTRAST / 2]
     return np.minimum(ink / _full(strong), 1) if len(strong) else np.zeros_like(ink)
 
