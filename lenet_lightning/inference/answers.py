@@ -38,7 +38,9 @@ def left(asked: list[Row], path: Path) -> tuple[list[Row], bool]:
     rows = {row.name: row for row in asked}
     new = [row for name, row in rows.items() if name not in before]
     if before:
-        print(f"{printable(path)}: has {len(rows) - len(new):,} of the pictures, {len(new):,} are left", file=sys.stderr)
+        print(
+            f"{printable(path)}: has {len(rows) - len(new):,} of the pictures, {len(new):,} are left", file=sys.stderr
+        )
     return new, any(before.get(name) for name in rows)
 
 
@@ -70,8 +72,6 @@ def appended(path: Path) -> Iterator[Callable[[Row], None]]:
     Raises:
         RunError: it cannot be written.
     """
-
-
 
     def add(row: Row) -> None:
         with _writing(path):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lenet_lightning.inference import ground
+from lenet_lightning.inference import ground, masks
 
 SIDE = 28  # of the image
 BOX = 20  # that the digit is fitted into
@@ -33,9 +33,6 @@ _EDGE = 0.4
 _MOST_PIECES = 200
 
 _ALL_AROUND = np.ones((3, 3), np.uint8)
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
-# beyond the picture there is nothing; OpenCV's own default would not erode at the border
-_NOTHING = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
 
 
 def is_framed(ink: np.ndarray) -> bool:
@@ -72,7 +69,7 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     """
     small, by = _to_search(grey)
     region = _sheet(small)
-    ring = region & ~_eroded(region, max(1, round(0.04 * max(small.shape))))
+    ring = region & ~masks.eroded(region, max(1, round(0.04 * max(small.shape))))
     # further tries if nothing is found: a shadow's edge may cross the ink, or the ink may fill the ring
     for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
         level = ground.fitted(small, region, start)
@@ -83,10 +80,10 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
         if pieces[sign].any():
             break
-    labels, area, boxes = _labelled(pieces[sign])
+    labels, area, boxes = masks.labelled(pieces[sign])
     apart = _apart(boxes)
-    masks = (np.append(False, digit).take(labels) for digit in (apart if line else _together(area, boxes, max(small.shape))))
-    close = [_close_up(grey, by, level, sign, mask) for mask in masks]
+    digits = apart if line else _together(area, boxes, max(small.shape))
+    close = [_close_up(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
     return Found([_frame(strength) for strength in close if strength.any()], len(apart))
 
 
@@ -110,10 +107,10 @@ def _sheet(grey: np.ndarray) -> np.ndarray:
     """Return the mask (bool) of a sheet on something darker or a board on something lighter; all true if none."""
     _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     for bright in (light, 1 - light):
-        opened = cv2.morphologyEx(bright, cv2.MORPH_OPEN, _ALL_AROUND, **_NOTHING)
+        opened = cv2.morphologyEx(bright, cv2.MORPH_OPEN, _ALL_AROUND, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         if cv2.countNonZero(opened) <= 0.1 * grey.size:  # too little for a sheet, by the conditions below
             continue
-        labels, areas, _ = _labelled(opened, connectivity=4)
+        labels, areas, _ = masks.labelled(opened, connectivity=4)
         sheet = (labels == 1 + areas.argmax()).view(np.uint8)
         (outline,), _ = cv2.findContours(sheet, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         whole = cv2.drawContours(np.zeros_like(sheet), [outline], 0, 1, cv2.FILLED)
@@ -126,29 +123,8 @@ def _sheet(grey: np.ndarray) -> np.ndarray:
         _, sides, _ = cv2.minAreaRect(outline)  # between the middles of pixels
         if area > 0.85 * (sides[0] + 1) * (sides[1] + 1) and thickness > 0.1 * area**0.5:
             # its edge is blurred and casts a shadow
-            return _eroded(whole, max(2, round(0.02 * area**0.5)))
+            return masks.eroded(whole, max(2, round(0.02 * area**0.5)))
     return np.ones(grey.shape, bool)
-
-
-def _eroded(mask: np.ndarray, times: int = 1) -> np.ndarray:
-    """Return the mask (bool) without the pixels that are at most `times` steps from what is not in it."""
-    return cv2.erode(mask.view(np.uint8), _CROSS, iterations=times, **_NOTHING).view(bool)
-
-
-def _labelled(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pieces of a mask (bool or 0 and 1): labels from 1, areas (n,), and boxes.
-
-    Boxes are (n, 2, 2): the start and stop of each piece's rows and of its columns.
-    """
-    mask = mask.view(np.uint8)
-    count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
-    if count == 2:  # most often; the other function takes five times as long
-        stats = np.array([[*cv2.boundingRect(mask), cv2.countNonZero(mask)]])
-    else:
-        stats = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)[2][1:]
-    boxes = stats[:, [1, 1, 0, 0]]
-    boxes[:, [1, 3]] += stats[:, [3, 2]]
-    return labels, stats[:, 4], boxes.reshape(-1, 2, 2)
 
 
 def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
@@ -159,10 +135,10 @@ def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
     side = 1 + round(widest * max(above.shape))
     wider = np.ones((side, side), np.uint8)
     smooth = cv2.GaussianBlur(above, (9, 9), 1, borderType=cv2.BORDER_REFLECT)
-    shade = cv2.erode(smooth, wider, anchor=(side // 2,) * 2, **_NOTHING)
+    shade = cv2.erode(smooth, wider, anchor=(side // 2,) * 2, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if shade.max() < 0.5:  # most pictures are clean; less than half a grey level is none
         return above
-    return np.minimum(above, above - cv2.dilate(shade, wider, anchor=((side - 1) // 2,) * 2, **_NOTHING))
+    return np.minimum(above, above - cv2.dilate(shade, wider, anchor=((side - 1) // 2,) * 2))
 
 
 def _pieces(ink: np.ndarray, region: np.ndarray, least: float) -> np.ndarray:
@@ -170,12 +146,12 @@ def _pieces(ink: np.ndarray, region: np.ndarray, least: float) -> np.ndarray:
     mask = ink > least
     if not mask.any():
         return mask
-    border = region & ~_eroded(region)
+    border = region & ~masks.eroded(region)
     for edge in (_EDGE, 0):
-        labels, area, boxes = _labelled(mask)
+        labels, area, boxes = masks.labelled(mask)
         good = np.ones(len(area), bool)
         if (mask & border).any():
-            outline = mask & ~_eroded(mask)
+            outline = mask & ~masks.eroded(mask)
             around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
             # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
             good = touching < 0.35 * around
@@ -264,7 +240,7 @@ def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: n
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     level = cv2.warpAffine(level, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     ink = _narrow(sign * (close(grey, by) - level), _WIDEST)
-    ink = ink * close(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2, **_NOTHING).astype(np.float32))
+    ink = ink * close(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2).astype(np.float32))
     strong = ink[ink > _LEAST_CONTRAST / 2]
     return np.minimum(ink / _full(strong), 1) if len(strong) else np.zeros_like(ink)
 
@@ -273,13 +249,13 @@ def _thick(strength: np.ndarray) -> np.ndarray:
     """Thicken lines that are thinner than MNIST's to the usual width."""
     inked = strength > 0.5
     area = np.count_nonzero(inked)
-    width = 2 * area / max(1, area - np.count_nonzero(_eroded(inked)))
+    width = 2 * area / max(1, area - np.count_nonzero(masks.eroded(inked)))
     if width >= _THIN:
         return strength
     radius = round((_USUAL - width) / 2)
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     disc = (x * x + y * y <= radius * radius).view(np.uint8)
-    return cv2.dilate(np.pad(strength, radius), disc, **_NOTHING)
+    return np.asarray(cv2.dilate(np.pad(strength, radius), disc))
 
 
 def _frame(strength: np.ndarray) -> np.ndarray:
@@ -300,5 +276,6 @@ def _frame(strength: np.ndarray) -> np.ndarray:
 
 def _centre(image: np.ndarray) -> tuple[float, float]:
     """Return the row and the column of the centre of mass."""
-    sums = cv2.moments(image)
-    return sums["m01"] / sums["m00"], sums["m10"] / sums["m00"]
+    # not OpenCV's moments: it takes an image of two columns for a list of points
+    rows, columns = image.sum(1, dtype=np.float64), image.sum(0, dtype=np.float64)
+    return np.arange(len(rows)) @ rows / rows.sum(), np.arange(len(columns)) @ columns / columns.sum()
