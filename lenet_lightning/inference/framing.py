@@ -248,8 +248,8 @@ def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: n
 def _thick(strength: np.ndarray) -> np.ndarray:
     """Thicken lines that are thinner than MNIST's to the usual width."""
     inked = strength > 0.5
-    area = np.count_nonzero(inked)
-    width = 2 * area / max(1, area - np.count_nonzero(masks.eroded(inked)))
+    area = int(np.count_nonzero(inked))
+    width = 2 * area / max(1, area - int(np.count_nonzero(masks.eroded(inked))))
     if width >= _THIN:
         return strength
     radius = round((_USUAL - width) / 2)

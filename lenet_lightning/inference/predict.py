@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
@@ -159,7 +159,7 @@ def _encodable(name: str) -> str:
     return name if shown == name else shown  # one of two that are the same, in memory
 
 
-def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]:
+def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Generator[Row, None, None]:
     with closing(reading.framed(asked, recognizer.invert, line)) as framed:
         rows = iter(asked)
         while together := list(islice(rows, _AT_ONCE)):

@@ -22,11 +22,11 @@ def shown(items: Iterable[T], total: int, wanted: bool) -> Iterator[T]:
     """
     start = time.monotonic()
     with ExitStack() as stack:
-        bar = None
+        bar = task = None
         for done, item in enumerate(items, 1):
             yield item
             taken = time.monotonic() - start
-            if bar:
+            if bar and task is not None:
                 bar.update(task, completed=done, rate=done / taken)
             elif wanted and sys.stderr.isatty() and taken > _AFTER_S:
                 from rich.console import Console

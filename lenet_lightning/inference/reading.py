@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ _ALONE_S = 1
 _AT_ONCE, _WAITING = 8, 3
 
 
-def framed(rows: Sequence[Row], invert: str, line: bool) -> Iterator[Result]:
+def framed(rows: Sequence[Row], invert: str, line: bool) -> Generator[Result, None, None]:
     """Yield the digits of each picture, or its error, in the order of the rows. Close it to end its processes.
 
     Args:
