@@ -55,7 +55,7 @@ def _cell(row: Row, answer: Answer | None) -> Image.Image:
     if answer is None or row.source is None:
         pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * _GAP), _INK, font)
         return cell
-    if not isinstance(row.source, Path):
+    if not isinstance(row.source, str):
         row.source.seek(0)
     shown = picture.thumbnail(row.source, _SIDE)
     cell.paste(shown, (left + (_SIDE - shown.width) // 2, top + (_SIDE - shown.height) // 2))

@@ -113,10 +113,13 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
     with _opened(picture) as image:
         animated = _is_animated(image)
         image.draft("L", _LARGE)
-        grey = Image.fromarray(_levels(image))
-        grey.getexif()[ExifTags.Base.Orientation] = _orientation(image)
+        grey, orientation = _levels(image), _orientation(image)
     del image  # else it would stay in memory beside two grey copies
-    return np.asarray(ImageOps.exif_transpose(grey)), ["only the first of its frames was read"] if animated else []
+    if orientation != 1:
+        turned = Image.fromarray(grey)
+        turned.getexif()[ExifTags.Base.Orientation] = orientation
+        grey = np.asarray(ImageOps.exif_transpose(turned))
+    return grey, ["only the first of its frames was read"] if animated else []
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -220,7 +223,8 @@ def _levels(image: Image.Image) -> np.ndarray:
     columns, lines = _TILE
     # in tiles: the whole picture as floats or on white would take much memory
     for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
-        tile = image.crop((left, top, min(left + columns, image.width), min(top + lines, image.height)))
+        box = (left, top, min(left + columns, image.width), min(top + lines, image.height))
+        tile = image if box == (0, 0, *image.size) else image.crop(box)
         if deep:
             values = np.asarray(tile, np.float64)
             if not np.isfinite(values).all():

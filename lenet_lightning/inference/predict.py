@@ -2,16 +2,18 @@
 
 import csv
 import io
-import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import picture
+from lenet_lightning.inference import answers, picture, progress, reading
 from lenet_lightning.inference.recognizer import Recognizer
 from lenet_lightning.inference.rows import FIELDS, Row
 
@@ -32,8 +34,9 @@ def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder; as Recognizer.
-        RunError: the --picture file cannot be written; stdout is closed; as Recognizer.
+        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder; --output is not
+            a file that this command began; as Recognizer.
+        RunError: the --picture or --output file cannot be written; stdout is closed; as Recognizer.
         OSError: stdout cannot be written.
     """
     parser = Parser("predict", main.__doc__)
@@ -56,7 +59,14 @@ def main(args: list[str]) -> int:
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help=f"print {', '.join(FIELDS)} as CSV")
-    form.add_argument("--json", action="store_true", help="print the same as one JSON array")
+    form.add_argument("--json", action="store_true", help="print the same as one JSON array, at the end")
+    form.add_argument("--jsonl", action="store_true", help="print the same as a JSON object a line, each as it comes")
+    form.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="append such lines to a file; pictures that it names already are not read again",
+    )
     parser.add_argument(
         "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
     )
@@ -69,21 +79,23 @@ def main(args: list[str]) -> int:
             f"--picture {printable(target)}: must be a .png to write, in a folder that exists; pass another"
         )
     asked = [row for name in options.pictures for row in _named(name)]
+    failed = False
+    if options.output:
+        asked, failed = answers.left(asked, options.output)
     recognizer = Recognizer(options.weights, options.invert, options.reject_below)
     print(f"weights {printable(recognizer.weights)}{recognizer.accuracy}", file=sys.stderr)
     rows: list[Row] = []
-    out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
-    if options.csv:
-        out.writeheader()
-    width = min(40, max(len(printable(row.name)) for row in asked))
-    for row in _read(asked, recognizer, options.line):
-        rows.append(row)
-        if options.csv:
-            out.writerow(row.fields())
-        elif not options.json and not row.error:
-            print(row.text(width), flush=True)
-        if row.error:
-            print(f"error: {row.error}", file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        write = stack.enter_context(answers.appended(options.output)) if options.output else _printer(options, asked)
+        reading = stack.enter_context(closing(_read(asked, recognizer, options.line)))
+        # lines that are printed on a terminal are progress enough
+        for row in progress.shown(reading, len(asked), bool(options.output) or not sys.stdout.isatty()):
+            write(row)
+            if row.error:
+                failed = True
+                print(f"error: {row.error}", file=sys.stderr, flush=True)
+            if options.json or target:
+                rows.append(row)
     if options.json:
         print(json.dumps([row.fields() for row in rows], indent=2))
     sys.stdout.flush()
@@ -91,7 +103,21 @@ def main(args: list[str]) -> int:
         from lenet_lightning.inference import grid
 
         grid.draw(rows, target)
-    return int(any(row.error for row in rows))
+    return int(failed)
+
+
+def _printer(options: Namespace, asked: list[Row]) -> Callable[[Row], object]:
+    """Return what prints a row as soon as it is read, in the form that was asked for."""
+    if options.json:
+        return lambda row: None
+    if options.jsonl:
+        return lambda row: print(answers.line(row), flush=True)
+    if options.csv:
+        out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
+        out.writeheader()
+        return lambda row: out.writerow(row.fields())
+    width = min(40, max(len(printable(row.name)) for row in asked))
+    return lambda row: None if row.error else print(row.text(width), flush=True)
 
 
 def _named(name: str) -> list[Row]:
@@ -102,16 +128,16 @@ def _named(name: str) -> list[Row]:
     if not os.path.lexists(path):
         raise UsageError(f"{printable(name)}: no such picture or folder")
     if not os.path.isdir(path):  # path.is_dir() would raise where it may not look
-        return [Row(path, _encodable(name))]
+        return [Row(str(path), _encodable(name))]
     try:
         pictures = (each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
-        inside = sorted(each for each in pictures if not os.path.isdir(each))
+        inside = sorted(str(each) for each in pictures if not os.path.isdir(each))
         error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none; pass another folder"
     except OSError as failure:
         inside, error = [], f"cannot be read: {failure.strerror}; pass another folder"
     if not inside:
         return [Row(None, _encodable(name), error=f"{printable(name)}: {error}")]
-    return [Row(each, _encodable(str(each))) for each in inside]
+    return [Row(each, _encodable(each)) for each in inside]
 
 
 def _stdin() -> Row:
@@ -129,26 +155,19 @@ def _stdin() -> Row:
 
 def _encodable(name: str) -> str:
     # file names may hold bytes that are not valid in the file system's encoding
-    return name.encode("utf-8", "backslashreplace").decode()
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    return name if shown == name else shown  # one of two that are the same, in memory
 
 
-def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Iterator[Row]:
-    for start in range(0, len(asked), _AT_ONCE):
-        together = asked[start : start + _AT_ONCE]
-        framed = [_framed(row, recognizer.invert, line) for row in together]
-        answers = iter(recognizer.answers([digit for digits in framed if isinstance(digits, list) for digit in digits]))
-        for row, digits in zip(together, framed, strict=True):
-            if isinstance(digits, str):
-                yield Row(row.source, row.name, error=digits)
-            else:
-                yield Row(row.source, row.name, tuple(itertools.islice(answers, len(digits))), line=line)
-
-
-def _framed(row: Row, invert: str, line: bool) -> list[picture.Framed] | str:
-    """Return the digits of a picture, or the error."""
-    if row.source is None:
-        return str(row.error)
-    try:
-        return picture.frame_line(row.source, invert) if line else [picture.frame(row.source, invert)]
-    except RunError as error:
-        return str(error)
+def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Generator[Row, None, None]:
+    with closing(reading.framed(asked, recognizer.invert, line)) as framed:
+        rows = iter(asked)
+        while together := list(islice(rows, _AT_ONCE)):
+            results = list(islice(framed, _AT_ONCE))
+            digits = [digit for result in results if isinstance(result, list) for digit in result]
+            answered = iter(recognizer.answers(digits))
+            for row, result in zip(together, results, strict=True):
+                if isinstance(result, str):
+                    yield Row(row.source, row.name, error=result)
+                else:
+                    yield Row(row.source, row.name, tuple(islice(answered, len(result))), line=line)

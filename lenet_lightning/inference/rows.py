@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from lenet_lightning.errors import printable
@@ -11,26 +10,26 @@ from lenet_lightning.inference.recognizer import Answer
 FIELDS = ("picture", "digit", "probability", "second", "rejected", "notice", "error")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million of them
 class Row:
     """One picture with its answers, or with the reason why it was not read.
 
     Attributes:
-        source: what to read; None if it cannot be.
+        source: what to read, a path or an open file; None if it cannot be.
         name: as printed.
         answers: one for each digit.
         error: why it was not read, or None.
         line: whether the picture holds a row of digits (`--line`).
     """
 
-    source: Path | BinaryIO | None
+    source: str | BinaryIO | None
     name: str
     answers: tuple[Answer, ...] = ()
     error: str | None = None
     line: bool = False
 
     def fields(self) -> dict[str, Any]:
-        """Return plain values by the names in FIELDS, as `--json` and `--csv` print them.
+        """Return plain values by the names in FIELDS, as JSON and CSV have them.
 
         With `--line`, digit and second are strings of digits, and probability is that of all digits together.
         """

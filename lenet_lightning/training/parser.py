@@ -1,5 +1,6 @@
 """How a command line is parsed: flags override configs, and errors are one line."""
 
+import itertools
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -94,10 +95,8 @@ def prepared(args: list[str]) -> list[str]:
 
 def without_leaks(args: list[str]) -> list[str]:
     """Return the arguments so that a flag's optimizer takes no settings of another class's, which a config names."""
-    values = [
-        (arg.partition("=")[0], arg.partition("=")[2] or after)
-        for arg, after in zip(args, [*args[1:], ""], strict=True)
-    ]
+    pairs = itertools.pairwise([*args, ""])
+    values = [(arg.partition("=")[0], arg.partition("=")[2] or after) for arg, after in pairs]
     configured = None
     for text in (value for flag, value in values if flag in ("--config", "-c")):
         with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError):

@@ -1,0 +1,29 @@
+"""Erode masks and take them apart."""
+
+import cv2
+import numpy as np
+
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+
+
+def eroded(mask: np.ndarray, times: int = 1) -> np.ndarray:
+    """Return the mask (bool) without the pixels that are at most `times` steps from what is not in it."""
+    # OpenCV's default would not erode at the border of the picture
+    left = cv2.erode(mask.view(np.uint8), _CROSS, iterations=times, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(left).view(bool)
+
+
+def labelled(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pieces of a mask (bool or 0 and 1): labels from 1, areas (n,), and boxes.
+
+    Boxes are (n, 2, 2): the start and stop of each piece's rows and of its columns.
+    """
+    mask = mask.view(np.uint8)
+    count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
+    if count == 2:  # most often; the other function takes five times as long
+        stats = np.array([[*cv2.boundingRect(mask), cv2.countNonZero(mask)]])
+    else:
+        stats = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)[2][1:]
+    boxes = stats[:, [1, 1, 0, 0]]
+    boxes[:, [1, 3]] += stats[:, [3, 2]]
+    return labels, stats[:, 4], boxes.reshape(-1, 2, 2)
