@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train weights dashboard test test-wheel test-wandb test-demo test-faults test-scale test-real lint bench bench-full lock clean
+.PHONY: help install train weights dashboard test test-wheel test-wandb test-demo test-faults test-scale test-usual test-real lint bench bench-full lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-faults: $(INSTALLED) ## every promise under faults, by number
 
 test-scale: $(INSTALLED) ## other machines than one: Slurm, several, file systems that refuse calls, Ray
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -m scale
+
+test-usual: $(INSTALLED) ## what Lightning and W&B users reach for
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m usual
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header
