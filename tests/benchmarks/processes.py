@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.processes
 
-`fit default.yaml`, three epochs of 100 steps in each way in turn, round after round, of which the quickest epoch
-counts; kept in runs/benchmarks/processes.json with the machine's load before it.
+`fit default.yaml`, three epochs of 100 steps in each way in turn, round after round, of which the quickest counts;
+kept in runs/benchmarks/processes.json with the machine's load before it.
 """
 
 import argparse

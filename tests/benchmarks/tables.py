@@ -201,20 +201,19 @@ def inference(read: Read) -> str:
     return markdown(("", "images per second", "one, microseconds", "memory at most, MB", "n"), lines)
 
 
-def steps(rows: kept.Rows, way: tuple[int, int, int]) -> list[float]:
-    """Return the milliseconds of a step in one way, by rounds."""
-    return values(rows, "step_ms", **dict(zip(("processes", "threads", "batch_size"), way, strict=True)))
+def step(rows: kept.Rows, way: tuple[int, int, int]) -> float:
+    """Return the milliseconds of a step in one way, in the quickest round: whatever else a machine does only adds."""
+    return min(values(rows, "step_ms", **dict(zip(("processes", "threads", "batch_size"), way, strict=True))))
 
 
 def processes(read: Read) -> str:
     """Return the table of what a step takes in one and in two processes, beside one with one thread."""
     rows, lines = read("processes"), []
     for way in (ONE, TWO, THREADS):
-        times = steps(rows, way)
-        ratios = [time / one for time, one in zip(times, steps(rows, ONE), strict=True)]
-        epoch = EPOCH * statistics.median(times) / 1000
-        lines.append([*map(str, way), f"{statistics.median(times):.1f}", f"{epoch:.1f}", full(ratios), str(len(times))])
-    header = ("processes", "threads of each", "samples a step of each", "ms a step", "s an epoch", "one = 1", "n")
+        quickest = step(rows, way)
+        ratio = quickest / step(rows, ONE)
+        lines.append([*map(str, way), f"{quickest:.1f}", f"{EPOCH * quickest / 1000:.1f}", f"{ratio:.2f}"])
+    header = ("processes", "threads of each", "samples a step of each", "ms a step", "s an epoch", "one = 1")
     return markdown(header, lines, words=0)
 
 
@@ -224,9 +223,8 @@ def computing_ms(rows: kept.Rows, count: int) -> float:
     It is a line through those of one process by its samples, and what a second one on the same machine adds.
     """
     alone = [way for way in WAYS if way[:2] == ONE[:2]]
-    times = [statistics.median(steps(rows, way)) for way in alone]
-    slope, constant = statistics.linear_regression([way[2] for way in alone], times)
-    added = statistics.median(steps(rows, TWO)) - (constant + slope * BATCH / 2)
+    slope, constant = statistics.linear_regression([way[2] for way in alone], [step(rows, way) for way in alone])
+    added = step(rows, TWO) - (constant + slope * BATCH / 2)
     return constant + slope * BATCH / count + max(added, 0) * (count > 1)
 
 

@@ -92,7 +92,6 @@ def test_the_pods_of_a_pytorchjob_train_one_run(environment, tmp_path):
     for container, variables in pods():
         program, *options = container["command"]
         assert (program, container["name"]) == ("lenet_lightning", "pytorch")
-        options.remove("--ckpt_path=auto")  # check: until the command line knows it
         begun.append(([sys.executable, "-m", program, *options, *SHORT], environment | variables))
     assert len(begun) == 2
     assert_one_run_of_two(tmp_path, ran_together(tmp_path, *begun))
