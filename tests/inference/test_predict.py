@@ -358,7 +358,8 @@ def test_a_target_that_cannot_be_written_leaves_the_older_one(command, digits, m
     monkeypatch.setattr(os, "fsync", full)
     code, out, err = command("a.png", "--picture", "out.png")
     assert (code, out.split()[1]) == (1, "4")
-    assert err == "error: --picture out.png: cannot be written: No space left on device; make room, or pass another file\n"
+    reason = "No space left on device; make room, or pass another file"
+    assert err == f"error: --picture out.png: cannot be written: {reason}\n"
     assert (sorted(os.listdir()), Path("out.png").read_bytes()) == (before, b"older")
 
 
