@@ -9,7 +9,9 @@ import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch passes it on by a star
+import torch
+from lightning import Trainer
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # torch passes them on by a star
 
 from lenet_lightning.errors import RunError, one_line
 
@@ -99,6 +101,22 @@ class Door:
             pass
         connection.close()
         return None
+
+
+def group_again(host: str, port: int, trainer: Trainer) -> None:
+    """Make the process group of processes that torchrun has started again; of others Lightning makes it.
+
+    torchrun's store outlives a restart, with the addresses of the processes before, which torch would take for those of
+    today.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restarts != "0":
+        torch.distributed.init_process_group(
+            torch.distributed.get_default_backend_for_device(trainer.strategy.root_device),
+            store=PrefixStore(f"{KEY}/{restarts}", TCPStore(host, port, None, False, timedelta(seconds=LIMIT_S))),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
 
 
 def reach(host: str, port: int, patience: Patience) -> Connection:

@@ -31,7 +31,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from lenet_lightning import signals
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.training.meeting import PAUSE_S, Door, Patience, reach
+from lenet_lightning.training.meeting import PAUSE_S, Door, Patience, group_again, reach
 
 # how long one that fails waits for the others to hear of it, and one that hangs in a collective lives on after that
 HEARD_S, END_S = 5, 10
@@ -124,6 +124,7 @@ class Peers:
         """
         if self._together and trainer.strategy.launcher:
             trainer.strategy.launcher.launch(self._meet, trainer.world_size, trainer=trainer)
+            group_again(self._environment.main_address, self._environment.main_port, trainer)
 
     def part(self) -> None:
         """Wait until the first process is done, or until the others have heard that it is."""
