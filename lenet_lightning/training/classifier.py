@@ -1,6 +1,5 @@
 """The LightningModule: network, loss, metrics, optimizer and learning-rate schedule."""
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -10,12 +9,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
-from lenet_lightning.errors import UsageError
 from lenet_lightning.networks import NETWORKS
+from lenet_lightning.training import schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
 
 Batch = tuple[Tensor, Tensor]
@@ -127,23 +124,7 @@ class DigitClassifier(LightningModule):
         """
         optimizer = self.optimizer(self.network.parameters())
         if self._scheduler:
-            scheduler = self._scheduler(optimizer)
-            # a plateau is looked for where there was a validation
-            plateau = {"monitor": scheduler.monitor, "strict": False} if hasattr(scheduler, "monitor") else {}
-            return [optimizer], [{"scheduler": scheduler, "interval": self._interval} | plateau]
+            return [optimizer], [schedules.of_torch(self._scheduler(optimizer), self._interval, self.trainer)]
         if self.hparams["schedule"] == "constant":
             return optimizer
-        if math.isinf(self.trainer.estimated_stepping_batches):
-            raise UsageError(
-                "trainer.max_epochs or max_steps must be set with model.schedule onecycle, got neither: it ends at the "
-                "last step"
-            )
-        steps = max(2, int(self.trainer.estimated_stepping_batches))  # a single step would be the last one, at zero
-        return [optimizer], [{"scheduler": self._onecycle(optimizer, steps), "interval": "step"}]
-
-    def _onecycle(self, optimizer: Optimizer, steps: int) -> OneCycleLR:
-        rates = [group["lr"] for group in optimizer.param_groups]
-        warmup = self.hparams["warmup"]
-        # of a rise in 1 step, torch divides by zero
-        rise = warmup if warmup * steps > 1 else 0.0
-        return OneCycleLR(optimizer, rates, steps, pct_start=rise, cycle_momentum=False)
+        return [optimizer], [schedules.onecycle(optimizer, self.hparams["warmup"], self.trainer)]

@@ -142,7 +142,7 @@ SGD = ("--trainer.max_epochs=4", "--model.optimizer=SGD", "--model.optimizer.lr=
 SCHEDULES = {
     ("torch.optim.lr_scheduler.StepLR", "step_size=2", "gamma=0.1"): [0.01, 0.001, 0.001, 0.0001],
     ("CosineAnnealingLR", "T_max=4"): [0.008536, 0.005, 0.001464, 0],
-    ("ReduceLROnPlateau", "monitor=val/acc", "mode=min", "patience=0", "factor=0.5"): [0.01, 0.01, 0.005, 0.0025],
+    ("ReduceLROnPlateau", "monitor=val/acc", "mode=min", "patience=0", "factor=0.5"): [0.01, 0.005, 0.0025, 0.00125],
 }
 
 
