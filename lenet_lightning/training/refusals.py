@@ -121,11 +121,6 @@ def check_devices(trainer: Any) -> None:
     Raises:
         UsageError: it has an accelerator that is not there, or more processes than cores.
     """
-    if trainer.strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook"):
-        raise UsageError(
-            f"trainer.strategy must be auto or ddp for several processes, got {trainer.strategy}: open files of a run "
-            "cannot be passed on to its processes"
-        )
     devices, cores = str(trainer.devices), os.cpu_count() or 1
     if trainer.accelerator in ("gpu", "cuda", "mps") and not torch.accelerator.is_available():
         raise UsageError(
@@ -135,6 +130,11 @@ def check_devices(trainer: Any) -> None:
     if on_cpu and devices.isdecimal() and int(devices) > cores:
         # Lightning would start that many processes and take the machine down
         raise UsageError(f"trainer.devices must be at most the {cores} cores of this machine on a CPU, got {devices}")
+    if trainer.strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook"):
+        raise UsageError(
+            f"trainer.strategy must be auto or ddp for several processes, got {trainer.strategy}: open files of a run "
+            "cannot be passed on to its processes"
+        )
 
 
 def check_callbacks(class_paths: list[str], averaging: float) -> None:

@@ -149,7 +149,7 @@ lenet_lightning.{module}.{name} = stuck
 sys.exit(main(sys.argv[1:]))
 """
 LIGHT = {
-    "predict": ("inference.predict", "_framed", ("predict", "a.png")),
+    "predict": ("inference.reading", "_here", ("predict", "a.png")),
     "export": ("inference.export", "_difference", ("export", "--format", "pth")),
     "describe": ("historical.describe", "_table", ("describe",)),
 }
@@ -176,7 +176,7 @@ def test_16_a_signal_ends_a_light_command_with_nothing_left(on_fakes, tmp_path, 
 @pytest.mark.parametrize("times", [1, 2])
 def test_16_a_signal_ends_a_light_command_that_hangs_in_c(on_fakes, tmp_path, times):
     (tmp_path / "a.png").touch()
-    script = STUCK.format(module="inference.predict", name="_framed", how="injected.never_return()")
+    script = STUCK.format(module="inference.reading", name="_here", how="injected.never_return()")
     with begun(on_fakes, tmp_path, "predict", "a.png", script=script) as running:
         assert running.stdout.readline() == "stuck\n"
         for again in range(times):

@@ -72,7 +72,7 @@ def test_of_several_validations_in_an_epoch_each_is_printed_and_logged(command, 
         "epoch 3/3, step 15",
         "epoch 3/3",
     ]
-    (log,) = the_run(tmp_path).glob("lightning_logs/*/metrics.csv")
+    (log,) = tmp_path.glob("**/lightning_logs/*/metrics.csv")
     logged = [row for row in csv.DictReader(log.read_text().splitlines()) if row["val/acc"]]
     assert [(int(row["step"]) + 1, float(row["epoch"])) for row in logged] == [
         (3, 1.0),
