@@ -59,7 +59,7 @@ def processes_of(folder):
         try:
             found.append(path.read_bytes().replace(b"\0", b" ").decode())
         except OSError:
-            continue  # ended meanwhile
+            continue  # it has ended
     return [line for line in found if str(folder) in line and "ray" in line]
 
 

@@ -1,4 +1,4 @@
-"""A table of numbers in a CSV file: written whole, read as a spreadsheet may have saved it, damaged ones set aside."""
+"""A table of numbers in a CSV file, written whole; it may come back from a spreadsheet; a damaged one is renamed."""
 
 import csv
 import io
