@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import yaml
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -29,14 +29,9 @@ from lenet_lightning.training import (
     run_callbacks,
     runs,
 )
-from lenet_lightning.training.callbacks.finite_values import FiniteValues
-from lenet_lightning.training.callbacks.predictions import Predictions
-from lenet_lightning.training.callbacks.progress import EpochLines
-from lenet_lightning.training.callbacks.signal_owner import SignalOwner
-from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.fitting import Fit
-from lenet_lightning.training.parser import Decay, Parser, Seed, prepared
+from lenet_lightning.training.parser import Parser, add_options, prepared
 from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.quiet import quiet_lightning
 
@@ -107,24 +102,7 @@ class CLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is neither of the trainer, the model nor the data."""
-        parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            help="a checkpoint: best or last, of the newest run that has one, or a file; fit resumes from it; with "
-            "auto, fit resumes the newest run, or begins if there is none",
-        )
-        # always an integer: a run without one could not be repeated
-        parser.add_argument(
-            "--seed_everything", type=Seed, default=self.seed_everything_default, help="the training seed"
-        )
-        parser.add_argument(
-            "--averaging",
-            type=Decay,
-            default=0.0,
-            help="decay of an exponential moving average of the weights, which is then what is validated, tested and "
-            "kept; 0 for none",
-        )
-        parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
+        add_options(parser, self.seed_everything_default)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; with the recorded settings where a checkpoint of a run is asked for, else with the default config."""
@@ -142,19 +120,20 @@ class CLI(LightningCLI):
         self.checkpoint = None if begins else checkpoints.find(root, wanted)
         if fit and self.checkpoint:
             resume.check_version(checkpoints.read_checkpoint(self.checkpoint), self.checkpoint)
-        beside = self.checkpoint and self.checkpoint.parent / "config.yaml"
-        if config.config:
-            return
-        if self.checkpoint and not fit:
-            settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint))
-            settings["data"] |= recorded.data_root(self.checkpoint.parent / "config.yaml")
-            chosen = [json.dumps(settings)]
-        elif beside and beside.exists():
-            chosen = [json.dumps(recorded.settings(beside))]
-        else:
-            chosen = [str(self.default)] if self.default else []
-        for each in chosen:
-            self.config = parser.parse_args([args[0], "--config", each, *args[1:]])
+        if not config.config and (chosen := self._settings()):
+            self.config = parser.parse_args([args[0], "--config", chosen, *args[1:]])
+
+    def _settings(self) -> str | None:
+        """Return the config to take where none is passed: what the checkpoint was trained with, else the default."""
+        if self.checkpoint:
+            beside = self.checkpoint.parent / "config.yaml"
+            if self.asked != "fit":
+                settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint))
+                settings["data"] |= recorded.data_root(beside)
+                return json.dumps(settings)
+            if beside.exists():
+                return json.dumps(recorded.settings(beside))
+        return str(self.default) if self.default else None
 
     def _take_settings(self, parser: LightningArgumentParser, args: Any) -> None:
         """Take those of the first process, but for the place of the data; and its checkpoint."""
@@ -219,27 +198,20 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add what every run has."""
         config = self.config_init[self.asked]
-        users = _listed(config.trainer.callbacks)
-        for each in users:
-            if self.run and isinstance(each, ModelCheckpoint) and each.dirpath is None:
-                each.dirpath = str(self.run)
-        config.trainer.callbacks = [*users, SignalOwner(), Predictions()]
-        if self.asked == "fit":
-            config.trainer.callbacks += [FiniteValues()]
-            if config.averaging:
-                config.trainer.callbacks += [WeightAverage(float(config.averaging))]
-            if self.run:
-                config.trainer.callbacks += run_callbacks.of_run(
-                    self.run, self.config_text, self.recipe, self.model, self.datamodule
-                )
-        if config.trainer.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in users):
-            config.trainer.callbacks.append(EpochLines())
-        plugins = _listed(config.trainer.plugins)
+        trainer, users, of_run = config.trainer, _listed(config.trainer.callbacks), list[Callback]()
+        if self.run:
+            of_run = run_callbacks.of_run(self.run, self.config_text, self.recipe, self.model, self.datamodule)
+            for each in users:
+                if isinstance(each, ModelCheckpoint) and each.dirpath is None:
+                    each.dirpath = str(self.run)
+        lines = trainer.enable_progress_bar is not False
+        trainer.callbacks = run_callbacks.of_command(users, self.asked == "fit", config.averaging, lines, of_run)
+        plugins = _listed(trainer.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            config.trainer.plugins = [*plugins, checkpoints.WholeCheckpoints(self.run)]
-        trainer = super().instantiate_trainer(**kwargs)
-        signals.end_together(trainer.strategy.launcher)
-        return trainer
+            trainer.plugins = [*plugins, checkpoints.WholeCheckpoints(self.run)]
+        made = super().instantiate_trainer(**kwargs)
+        signals.end_together(made.strategy.launcher)
+        return made
 
     @process.tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:

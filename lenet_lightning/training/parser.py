@@ -60,6 +60,26 @@ class Parser(LightningArgumentParser):
         raise UsageError(f"{one_line(line.replace(key, flag, 1), 2_000)} (see --help)") from ex
 
 
+def add_options(parser: LightningArgumentParser, seed: int | None) -> None:
+    """Add the options that are neither of the trainer, the model nor the data; `seed` is the one of runs without."""
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        help="a checkpoint: best or last, of the newest run that has one, or a file; fit resumes from it; with "
+        "auto, fit resumes the newest run, or begins if there is none",
+    )
+    # always an integer: a run without one could not be repeated
+    parser.add_argument("--seed_everything", type=Seed, default=seed, help="the training seed")
+    parser.add_argument(
+        "--averaging",
+        type=Decay,
+        default=0.0,
+        help="decay of an exponential moving average of the weights, which is then what is validated, tested and "
+        "kept; 0 for none",
+    )
+    parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
+
+
 def _cause_first(message: str) -> str:
     """Return jsonargparse's message; of one about a value that is of none of several types, what names the cause.
 

@@ -1,18 +1,41 @@
-"""The callbacks of a run that `fit` makes."""
+"""The callbacks that a command adds to the user's."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.training import checkpoints, results
 from lenet_lightning.training.callbacks.exact_resume import ExactResume
+from lenet_lightning.training.callbacks.finite_values import FiniteValues
+from lenet_lightning.training.callbacks.predictions import Predictions
+from lenet_lightning.training.callbacks.progress import EpochLines
 from lenet_lightning.training.callbacks.run_start import RunStart
+from lenet_lightning.training.callbacks.signal_owner import SignalOwner
+from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.environment import environment
 from lenet_lightning.training.loggers.wandb import RunId
+
+
+def of_command(users: list[Callback], fit: bool, averaging: float, lines: bool, run: list[Callback]) -> list[Callback]:
+    """Return the callbacks of a command.
+
+    Args:
+        users: those of its config.
+        fit: whether it trains.
+        averaging: decay of the average of the weights, 0 for none.
+        lines: whether a line is printed for each epoch, unless the user has a progress bar.
+        run: those of `of_run`.
+    """
+    callbacks = [*users, SignalOwner(), Predictions()]
+    if fit:
+        callbacks += [FiniteValues(), *([WeightAverage(float(averaging))] if averaging else []), *run]
+    if lines and not any(isinstance(each, ProgressBar) for each in users):
+        callbacks.append(EpochLines())
+    return callbacks
 
 
 def of_run(
