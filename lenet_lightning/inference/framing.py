@@ -70,13 +70,14 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     small, by = _to_search(grey)
     region = _sheet(small)
     ring = region & ~masks.eroded(region, max(1, round(0.04 * max(small.shape))))
+    border = region & ~masks.eroded(region)
     # further tries if nothing is found: a shadow's edge may cross the ink, or the ink may fill the ring
     for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
         level = ground.fitted(small, region, start)
         least = 5 * ground.noise(small, level, region, _LEAST_CONTRAST / 5)
         above = (small - level) * region
         inks = {sign: _narrow(sign * above, widest) for sign in _SIGNS[invert]}
-        pieces = {sign: _pieces(ink, region, least) for sign, ink in inks.items()}
+        pieces = {sign: _pieces(ink, border, least) for sign, ink in inks.items()}
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
         if pieces[sign].any():
             break
@@ -108,10 +109,13 @@ def _sheet(grey: np.ndarray) -> np.ndarray:
     _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     for bright in (light, 1 - light):
         opened = cv2.morphologyEx(bright, cv2.MORPH_OPEN, _ALL_AROUND, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if cv2.countNonZero(opened) <= 0.1 * grey.size:  # too little for a sheet, by the conditions below
+        _, labels = cv2.connectedComponents(opened, connectivity=4)
+        areas = np.bincount(labels.ravel())[1:]
+        if areas.max(initial=0) <= 0.1 * grey.size:  # too little for a sheet, by the conditions below
             continue
-        labels, areas, _ = masks.labelled(opened, connectivity=4)
         sheet = (labels == 1 + areas.argmax()).view(np.uint8)
+        if all(edge.all() for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1])):
+            continue  # its outline is the picture's, as in most pictures
         (outline,), _ = cv2.findContours(sheet, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         whole = cv2.drawContours(np.zeros_like(sheet), [outline], 0, 1, cv2.FILLED)
         area = cv2.countNonZero(whole)
@@ -141,12 +145,11 @@ def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
     return np.minimum(above, above - cv2.dilate(shade, wider, anchor=((side - 1) // 2,) * 2))
 
 
-def _pieces(ink: np.ndarray, region: np.ndarray, least: float) -> np.ndarray:
-    """Return the mask (bool) of the ink, more than `least`, and without what runs along the region's border."""
+def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
+    """Return the mask (bool) of the ink, more than `least`, and without what runs along the region's border (bool)."""
     mask = ink > least
     if not mask.any():
         return mask
-    border = region & ~masks.eroded(region)
     for edge in (_EDGE, 0):
         labels, area, boxes = masks.labelled(mask)
         good = np.ones(len(area), bool)
@@ -228,19 +231,17 @@ def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: n
     bottom, right = min(mask.shape[0], y + height + margin), min(mask.shape[1], x + width + margin)
     scale = _CLOSE / max(width, height)
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-
-    def close(image: np.ndarray, by: float = 1) -> np.ndarray:
-        box = (left * by, top * by, min(right * by, image.shape[1]), min(bottom * by, image.shape[0]))
-        # Pillow's bicubic averages when it reduces
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box))
-
-    # the background is smooth: OpenCV's sampling is enough, and quicker
+    box = (left * by, top * by, min(right * by, grey.shape[1]), min(bottom * by, grey.shape[0]))
+    # Pillow's bicubic averages when it reduces; the background and the mask are smooth: OpenCV's sampling is quicker
+    close = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, box))
     step = np.array([right - left, bottom - top]) / size
     back = np.column_stack([np.diag(step), (left, top) + step / 2 - 0.5])
+    kept = cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2).astype(np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    level = cv2.warpAffine(level, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    ink = _narrow(sign * (close(grey, by) - level), _WIDEST)
-    ink = ink * close(cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2).astype(np.float32))
+    behind, inside = (
+        cv2.warpAffine(each, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for each in (level, kept)
+    )
+    ink = _narrow(sign * (close - behind), _WIDEST) * inside
     strong = ink[ink > _LEAST_CONTRAST / 2]
     return np.minimum(ink / _full(strong), 1) if len(strong) else np.zeros_like(ink)
 
@@ -264,8 +265,8 @@ def _frame(strength: np.ndarray) -> np.ndarray:
     left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    box = (left, top, left + width, top + height)
-    digit = np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX, box))
+    box = np.s_[top : top + height, left : left + width]
+    digit = cv2.resize(strength[box], size, interpolation=cv2.INTER_AREA)
     y, x = _centre(digit)
     top = min(max(0, CENTRE - round(y)), SIDE - digit.shape[0])
     left = min(max(0, CENTRE - round(x)), SIDE - digit.shape[1])

@@ -9,6 +9,7 @@ import numpy as np
 _OF_Y, _OF_X = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)]).T
 _OF_PRODUCTS = np.add.outer(_OF_Y, _OF_Y), np.add.outer(_OF_X, _OF_X)
 _PLANE, _QUADRIC = 3, 6
+_FEW = np.s_[::2, ::2]  # of the pixels; enough for six coefficients and a median
 # in grey levels, and in medians of the background's own: the background is off by less than the greater of the two
 _CLEAN, _SPREAD = 20, 4.5
 
@@ -25,8 +26,7 @@ def fitted(grey: np.ndarray, region: np.ndarray, start: np.ndarray) -> np.ndarra
         (height, width), float32.
     """
     y, x = map(_powers, grey.shape)
-    few = np.s_[::2, ::2]  # enough to fit six coefficients
-    grey, region, start = grey[few], region[few], start[few]
+    grey, region, start = grey[_FEW], region[_FEW], start[_FEW]
     levels = grey.astype(np.float64)
     first = np.sort(grey[start] if start.any() else grey, axis=None)
     weights = first[[len(first) // 2]].astype(np.float64)
@@ -92,12 +92,12 @@ def noise(grey: np.ndarray, level: np.ndarray, region: np.ndarray, least: float)
         region: mask (bool) of the pixels that count.
         least: in grey levels.
     """
-    found = _deviation(grey - level, region, least)
+    found = _deviation(grey[_FEW] - level[_FEW], region[_FEW], least)
     if found > least:
         # shadows inflate the first estimate, the lines of a digit that fills the picture the second
         grey = grey.astype(np.float32)
         smooth = cv2.GaussianBlur(grey, (17, 17), 2, borderType=cv2.BORDER_REFLECT)
-        found = min(found, _deviation(grey - smooth, region, least))
+        found = min(found, _deviation((grey - smooth)[_FEW], region[_FEW], least))
     return found
 
 

@@ -13,17 +13,17 @@ def eroded(mask: np.ndarray, times: int = 1) -> np.ndarray:
     return np.asarray(left).view(bool)
 
 
-def labelled(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pieces of a mask (bool or 0 and 1): labels from 1, areas (n,), and boxes.
 
     Boxes are (n, 2, 2): the start and stop of each piece's rows and of its columns.
     """
     mask = mask.view(np.uint8)
-    count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
+    count, labels = cv2.connectedComponents(mask)
     if count == 2:  # most often; the other function takes five times as long
         stats = np.array([[*cv2.boundingRect(mask), cv2.countNonZero(mask)]])
     else:
-        stats = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)[2][1:]
+        stats = cv2.connectedComponentsWithStats(mask)[2][1:]
     boxes = stats[:, [1, 1, 0, 0]]
     boxes[:, [1, 3]] += stats[:, [3, 2]]
     return labels, stats[:, 4], boxes.reshape(-1, 2, 2)
