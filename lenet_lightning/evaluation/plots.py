@@ -124,7 +124,7 @@ def confusion_matrix(data: PlotData) -> Figure:
             if count:
                 on_dark = true != predicted and count > 0.6 * int(errors.max())
                 colour = GREY if true == predicted else "white" if on_dark else "black"
-                axes.text(predicted, true, f"{count:,}", ha="center", va="center", color=colour)
+                axes.text(predicted, true, f"{count:,}", ha="center", va="center", color=colour, in_layout=False)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("predicted digit")
@@ -149,17 +149,20 @@ def worst_errors(data: PlotData) -> Figure:
 
 def _digits(data: PlotData, indices: Tensor, title: str, columns: int) -> Figure:
     rows = max(-(-len(indices) // columns), 1)
-    figure = Figure((1.5 * columns, 1.85 * rows + 0.6), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    _blank(grid.flat)
-    for axes, index in zip(grid.flat, indices.tolist(), strict=False):
+    figure = Figure((1.5 * columns, 1.83 * rows + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=12)
+    wide, high = 32, 39  # of 28 pixels each, with two lines above it
+    for place, index in enumerate(indices.tolist()):
+        x, y = place % columns * wide, place // columns * high
         probability, predicted = data.logits[index].softmax(0).max(0)
         true = int(data.labels[index])
-        axes.imshow(data.images[index, 0].numpy(), cmap=INK)
-        right = true == int(predicted)
+        axes.imshow(data.images[index, 0].numpy(), cmap=INK, extent=(x, x + 28, y + 28, y))
+        colour = "black" if true == int(predicted) else ORANGE
         text = f"{true}, predicted {int(predicted)}\n{100 * probability:.1f} %"
-        axes.set_title(text, color="black" if right else ORANGE, fontsize=9)
+        axes.text(x + 14, y - 1, text, color=colour, fontsize=9, ha="center", va="bottom", in_layout=False)
+    axes.set(xlim=(-2, columns * wide - 2), ylim=(rows * high - 10, -13))
     return figure
 
 

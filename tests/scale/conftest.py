@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.scale.slurm import cluster, slurm  # noqa: F401 - fixtures
-from tests.training.conftest import ROOT, SITECUSTOMIZE, on_fakes  # noqa: F401 - fixtures
+from tests.training.conftest import ROOT, SITECUSTOMIZE, command, on_fakes, quick  # noqa: F401 - fixtures
 
 HERE = Path(__file__).parent
 
@@ -74,9 +74,9 @@ def python(failing_calls, fake_mnist_root, tmp_path):
             "FAILING": failing,
         }
         environment |= {"FAILING_BELOW": str(below)} if below else {}
-        command = [sys.executable, *map(str, args)]
+        words = [sys.executable, *map(str, args)]
         done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=400, check=False
+            words, cwd=work, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
         print(*args, done.stdout, done.stderr, sep="\n")  # shown when a test fails
         return done.returncode, done.stdout, done.stderr
