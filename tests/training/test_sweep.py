@@ -1,4 +1,4 @@
-"""W&B's own engine of sweeps finds what is best through the command lines that its agent would start; nothing is trained."""
+"""W&B's own engine of sweeps finds what is best through the command lines that its agent would start, untrained."""
 
 import itertools
 import math
