@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train weights dashboard test test-wheel test-wandb test-demo test-faults test-scale test-usual test-real lint bench bench-full lock clean
+.PHONY: help install train weights sweep dashboard test test-wheel test-wandb test-demo test-faults test-scale test-usual test-real lint bench bench-full lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then
 weights: $(INSTALLED) ## train weights anew for the package; their sum goes into tests/test_weights.py
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/lenet5.safetensors
+
+sweep: $(INSTALLED) ## search with 20 short trials on this machine, offline; prints them, best first
+	WANDB_MODE=offline $(VENV) docs/scale/sweep.py 20 --trainer.max_epochs 3
 
 dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no account
 	$(VENV) -m lenet_lightning dashboard

@@ -1,6 +1,7 @@
 """Search as configs/sweep.yaml says, without W&B: python docs/scale/sweep.py TRIALS, on each machine of a shared disk.
 
-Further arguments are options of fit. What was tried is in runs/sweep.log; once TRIALS are complete, all stop.
+Further arguments are options of fit. What was tried is in runs/sweep.log, and is printed, best first, once TRIALS are
+complete and all stop; remove it to begin anew.
 """
 
 import csv
@@ -19,6 +20,7 @@ from optuna.trial import Trial, TrialState
 SWEEP = yaml.safe_load(Path("configs/sweep.yaml").read_text())
 COMMAND = [sys.executable, *(word for word in SWEEP["command"] if not word.startswith("$"))]
 RUNS = Path("runs/sweep")
+COMPLETE = (TrialState.COMPLETE,)
 
 
 def chosen(trial: Trial, name: str, among: dict[str, Any]) -> Any:
@@ -33,8 +35,8 @@ def accuracy(trial: Trial) -> float:
     values = {name: chosen(trial, name, among) for name, among in SWEEP["parameters"].items()}
     root = RUNS / str(trial.number)
     options = [f"--{name}={value}" for name, value in (values | {"trainer.default_root_dir": root}).items()]
-    # S603: what is started is this project
-    subprocess.run([*COMMAND, *options, *sys.argv[2:]], check=True)  # noqa: S603
+    # S603: what is started is this project; Optuna prints a line for each trial
+    subprocess.run([*COMMAND, *options, *sys.argv[2:]], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     with next(root.glob("*/metrics.csv")).open() as rows:
         return max(float(row["val/acc"]) for row in csv.DictReader(rows) if row["val/acc"])
 
@@ -47,6 +49,11 @@ if __name__ == "__main__":
         direction=SWEEP["metric"]["goal"],
         load_if_exists=True,
     )
-    enough = MaxTrialsCallback(int(sys.argv[1]), states=(TrialState.COMPLETE,))
-    study.optimize(accuracy, callbacks=[enough], catch=(subprocess.CalledProcessError,))
-    print(f"{study.best_value:.2%}  {study.best_params}")
+    count = int(sys.argv[1])
+    if len(study.get_trials(states=COMPLETE)) < count:
+        enough = MaxTrialsCallback(count, states=COMPLETE)
+        study.optimize(accuracy, callbacks=[enough], catch=(subprocess.CalledProcessError,))
+    trials = study.trials_dataframe(("number", "value", "params")).dropna(subset="value")
+    trials = trials.rename(columns=lambda name: name.removeprefix("params_")).rename(columns={"value": "val/acc"})
+    ascending = SWEEP["metric"]["goal"] == "minimize"
+    print(trials.sort_values("val/acc", ascending=ascending).to_string(index=False))

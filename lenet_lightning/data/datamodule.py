@@ -36,7 +36,8 @@ class MNISTDataModule(LightningDataModule):
     Args:
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
-        batch_size: training samples in a step, in each process.
+        batch_size: training samples in a step, in each process. There is no num_workers and no pin_memory: all samples
+            are in memory.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
             the last epoch's checkpoint is the run's.
         split_seed: seed of that choice, which does not depend on the training seed.

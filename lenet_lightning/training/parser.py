@@ -31,6 +31,14 @@ MEANT = {
     "None": "null",
 }
 
+# options that people look for and that are absent on purpose, or have another name
+RESIDENT = "there is none: all samples are in memory, and no worker process loads them; leave it out"
+ABSENT = {
+    "data.num_workers": RESIDENT,
+    "data.pin_memory": RESIDENT,
+    "model.lr": "the learning rate is model.optimizer.lr",
+}
+
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line."""
@@ -53,6 +61,8 @@ class Parser(LightningArgumentParser):
         Raises:
             UsageError: always.
         """
+        if absent := next((name for name in ABSENT if name in message), None):
+            raise UsageError(f"{absent}: {ABSENT[absent]}") from ex
         line = _cause_first(message)
         key = line.partition(":")[0]
         # of a class's own setting it names the last part alone

@@ -116,7 +116,7 @@ def test_slurm_passes_options_that_fit_knows(capsys):
 @pytest.mark.scale
 def test_two_machines_search_together_without_wandb(environment, tmp_path):
     command = [sys.executable, HERE / "sweep.py", 2, *SHORT]
-    ran_together(tmp_path, (command, environment), (command, environment))
+    outputs = ran_together(tmp_path, (command, environment), (command, environment))
 
     journal = [json.loads(line) for line in (tmp_path / "runs" / "sweep.log").read_text().splitlines()]
     values = [value for line in journal for value in line.get("values") or ()]
@@ -131,6 +131,13 @@ def test_two_machines_search_together_without_wandb(environment, tmp_path):
         rate = yaml.safe_load((run / "config.yaml").read_text())["model"]["optimizer"]["init_args"]["lr"]
         assert parameters["model.optimizer.lr"]["min"] <= rate <= parameters["model.optimizer.lr"]["max"]
     assert sorted(found) == sorted(values)
+    # the last to stop printed all of them, best first; with as many as were asked for, nothing is trained anew
+    (again,) = ran_together(tmp_path, (command, environment))
+    header, *lines = again.splitlines()[-len(values) - 1 :]
+    assert set(header.split()) == {"number", "val/acc", *parameters}
+    assert [float(line.split()[1]) for line in lines] == pytest.approx(sorted(values, reverse=True), abs=1e-4)
+    assert "Trial" in "".join(outputs)
+    assert sorted((tmp_path / "runs" / "sweep").iterdir()) == trials
 
 
 def test_the_document_names_every_file_and_has_the_lines_that_run():

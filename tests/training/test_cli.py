@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lenet_lightning import LeNet5, weights
-from lenet_lightning.__main__ import COMMANDS
+from lenet_lightning.__main__ import COMMANDS, main
 from lenet_lightning.data import files
 
 TESTED = "--trainer.limit_test_batches=1.0"
@@ -139,6 +139,21 @@ def test_config_of_the_run_is_whole_and_gives_the_run_again(command, quick):
     assert (run / "weights.safetensors").read_bytes() == (again / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.usual
+def test_fit_and_fit_with_the_config_that_it_prints_are_the_same_run(command, quick, capfd):
+    options = (*quick, "--trainer.max_epochs=1")
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *options, "--print_config"])
+    assert end.value.code == 0
+    Path("my.yaml").write_text(capfd.readouterr().out)
+    command("fit", *options)
+    command("fit", "--config", "my.yaml")
+    texts, found = [(run / "config.yaml").read_text() for run in the_runs()], the_runs()
+    assert [run.name.partition("-")[2].partition("-")[2] for run in found] == ["default", "my"]
+    assert texts[0] == texts[1]
+    assert (found[0] / "weights.safetensors").read_bytes() == (found[1] / "weights.safetensors").read_bytes()
+
+
 def test_resume_goes_on_in_the_runs_own_folder(command, quick):
     command("fit", *quick, "--trainer.max_epochs=1", "--model.schedule=constant")
     (run,) = the_runs()
@@ -201,6 +216,9 @@ def test_trainers_own_switches_work(command, quick, switch):
 
 BAD = {
     "--foo=1": "foo",
+    "--data.num_workers=4": "data.num_workers: there is none: all samples are in memory",
+    "--data.pin_memory=true": "data.pin_memory: there is none: all samples are in memory",
+    "--model.lr=0.1": "the learning rate is model.optimizer.lr",
     "--trainer.max_epoch=1": "max_epoch",
     "--trainer.max_epochs=many": "trainer.max_epochs",
     "--trainer.max_epochs=-3": "trainer.max_epochs",

@@ -177,3 +177,9 @@ def test_the_settings_of_a_replaced_optimizer_do_not_leak_into_the_new_one(fit):
         shutil.rmtree("runs")
     assert (settings["Adam"]["lr"], settings["Adam"]["weight_decay"]) == (0.003, 0.0)  # Adam's own, not AdamW's 0.05
     assert (settings["AdamW"]["lr"], settings["AdamW"]["weight_decay"]) == (0.003, 0.05)  # the config's
+
+
+def test_the_model_summary_counts_the_network_once(fit):
+    out = done(fit("--averaging=0.998", "--trainer.enable_model_summary=true"))
+    assert "61.7 K" in out
+    assert "123 K" not in out
