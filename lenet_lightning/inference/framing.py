@@ -265,8 +265,8 @@ def _frame(strength: np.ndarray) -> np.ndarray:
     left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    box = np.s_[top : top + height, left : left + width]
-    digit = cv2.resize(strength[box], size, interpolation=cv2.INTER_AREA)
+    box = (left, top, left + width, top + height)
+    digit = np.asarray(Image.fromarray(strength).resize(size, Image.Resampling.BOX, box))
     y, x = _centre(digit)
     top = min(max(0, CENTRE - round(y)), SIDE - digit.shape[0])
     left = min(max(0, CENTRE - round(x)), SIDE - digit.shape[1])
