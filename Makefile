@@ -33,7 +33,7 @@ dashboard: $(INSTALLED) ## the newest run on a terminal dashboard, with no accou
 	$(VENV) -m lenet_lightning dashboard
 
 test: $(INSTALLED) ## the fast tests: no MNIST, no network, no account
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist worksteal $(addprefix --ignore=tests/,faults scale usual)
 
 test-wheel: $(INSTALLED) ## build the wheel, install it outside the checkout, train an epoch from it
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -m wheel

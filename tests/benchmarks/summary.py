@@ -2,7 +2,7 @@
 
 import statistics
 
-from scipy.stats import t
+from scipy.special import stdtrit
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -15,7 +15,7 @@ def interval(values: list[float], digits: int = 2) -> str:
     """Give the 95 % t-interval of the mean; of a single value, none."""
     if len(values) < 2:
         return ""
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    half = stdtrit(len(values) - 1, 0.975) * statistics.stdev(values) / len(values) ** 0.5
     return f"{statistics.mean(values) - half:,.{digits}f} to {statistics.mean(values) + half:,.{digits}f}"
 
 
