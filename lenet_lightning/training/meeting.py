@@ -64,12 +64,13 @@ class Door:
     Args:
         host: the address of this machine that the others know.
         port: what they know, too.
+        patience: how long to wait until this machine answers at that address: a pod's name takes a while to resolve.
 
     Raises:
-        RunError: the port is taken.
+        RunError: the port is taken, or the address is not this machine's.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, patience: Patience) -> None:
         self._secret = secrets.token_hex()
         family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
         self._listening = socket.create_server(
@@ -79,7 +80,10 @@ class Door:
         try:
             if not agent:
                 # Python's refusal is one exception; torch's is that and a page on stderr
-                socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6).close()
+                with socket.create_server(("", port), family=family, dualstack_ipv6=family == socket.AF_INET6):
+                    while not _answers(host, port):
+                        patience.check("this machine itself to answer")
+                        time.sleep(PAUSE_S)
             # the process group's own store will share its server
             self._store = _store(host, port, not agent)
             self._store.set(KEY, f"{self._listening.getsockname()[1]} {self._secret}")
@@ -133,9 +137,18 @@ def reach(host: str, port: int, patience: Patience) -> Connection:
             time.sleep(PAUSE_S)
 
 
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _reach(host: str, port: int) -> Connection:
     # torch's client prints a page on stderr whenever nobody listens yet
-    socket.create_connection((host, port), 1).close()
+    if not _answers(host, port):
+        raise ConnectionRefusedError
     store = _store(host, port, False)
     if not store.check([KEY]):
         raise ConnectionRefusedError

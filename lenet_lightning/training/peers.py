@@ -93,7 +93,7 @@ class Peers:
         self._others = (trainer.world_size if self._launched else trainer.num_nodes) - 1
         self._own = not self._others
         if self.first:
-            self._let_in()
+            self._let_in(self._patience())
 
     @property
     def alone(self) -> bool:
@@ -164,7 +164,8 @@ class Peers:
             known = isinstance(error, UsageError | RunError)
             if not self._connections and not self._door and self._others:
                 with suppress(RunError):  # it failed before they met
-                    self._let_in() if self.first else self._reach(Patience("", False, HEARD_S))
+                    patience = Patience("", False, HEARD_S)
+                    self._let_in(patience) if self.first else self._reach(patience)
             words = self._last_words(str(error) if known else f"{type(error).__name__}: {one_line(error)}", code)
             if self.first:
                 self._say(words)
@@ -191,8 +192,7 @@ class Peers:
         return Patience(where, says=self._environment.local_rank() == 0 and not self._own)
 
     def _meet(self, processes: int) -> None:
-        self._others, patience = processes - 1, self._patience()
-        ready = 0
+        self._others, patience, ready = processes - 1, self._patience(), 0
         if not self.first:
             self._say(READY)
             self._hear(patience)
@@ -232,8 +232,8 @@ class Peers:
         while self._parted < self._others and time.monotonic() < end:
             time.sleep(PAUSE_S / 10)
 
-    def _let_in(self) -> None:
-        self._door = Door(self._environment.main_address, self._environment.main_port)
+    def _let_in(self, patience: Patience) -> None:
+        self._door = Door(self._environment.main_address, self._environment.main_port, patience)
         threading.Thread(target=self._welcome, args=(self._door,), daemon=True).start()
 
     def _welcome(self, door: Door) -> None:

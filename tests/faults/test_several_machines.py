@@ -46,17 +46,17 @@ class Machines:
             self.port = free.getsockname()[1]
         self.started = []
         for number in only:
-            environment, launcher = self._environment | variables, ("-m",)
+            environment, launcher = self._environment, ("-m",)
             if by == "torchrun":
                 where = (f"--node_rank={number}", "--master_addr=127.0.0.1", f"--master_port={self.port}")
                 launcher = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", *where, "-m")
             else:
-                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.port), by: str(number)}
+                environment = environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.port), by: str(number)}
             self.started.append(
                 subprocess.Popen(
                     [sys.executable, *launcher, "lenet_lightning", *args, *own[number]],
                     cwd=self.folders[number],
-                    env=environment,
+                    env=environment | variables,
                     text=True,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -161,6 +161,17 @@ def test_who_is_waited_for_is_said_and_a_signal_ends_it(machines, only, number):
     assert waiting.wait(10) == 128 + number
     assert time.monotonic() - sent < 6  # mostly Python's own end; signals.GRACE_S would be 8
     assert not list(machines.folders[only].glob("runs/2*"))
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_name_that_does_not_resolve_is_waited_for_and_said_in_one_line(machines, only):
+    (waiting,) = machines.start(*SHORT, by="NODE_RANK", only=[only], MASTER_ADDR="nowhere.invalid")
+    whom = ["this machine itself to answer", "the first process"][only]
+    line = waiting.stderr.readline()
+    assert f"for {whom}, to meet at nowhere.invalid:{machines.port}, for 30 minutes more" in line
+    waiting.send_signal(signal.SIGTERM)
+    assert waiting.wait(10) == 128 + signal.SIGTERM
+    assert [line for line in waiting.stderr.read().splitlines() if line] == ["stopped by SIGTERM"][only:]
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
