@@ -26,6 +26,7 @@ def classifier(
     warmup: OpenUnitInterval = 0.2,
     label_smoothing: ClosedUnitInterval = 0.0,
     compile: bool = False,
+    weights: str | Path | None = None,
 ) -> DigitClassifier:
     """Return a DigitClassifier, or a HistoricalClassifier where a setting is of 1989 or 1998.
 
@@ -44,11 +45,14 @@ def classifier(
         label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
             minute.
+        weights: a .safetensors, .pth or .ckpt file of this network, from whose weights a run begins, with an optimizer,
+            a schedule and averaging of its own; `~` is replaced. Unless given, they are random.
     """
     today = network == "lenet5" and loss == "cross_entropy" and not is_sdlm(optimizer)
+    others = (schedule_interval, warmup, label_smoothing, compile, weights)
     if today and schedule != "paper":
-        return DigitClassifier(network, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
-    return HistoricalClassifier(network, loss, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
+        return DigitClassifier(network, optimizer, schedule, *others)
+    return HistoricalClassifier(network, loss, optimizer, schedule, *others)
 
 
 def mnist(variants: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:

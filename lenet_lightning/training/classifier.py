@@ -1,5 +1,6 @@
 """The LightningModule: network, loss, metrics, optimizer and learning-rate schedule."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from lenet_lightning import weights as weights_files
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training import schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
@@ -35,9 +37,13 @@ class DigitClassifier(LightningModule):
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of the training loss spreads over all ten classes.
         compile: whether to compile the training step with torch.compile: half a minute, then quicker steps.
+        weights: a .safetensors, .pth or .ckpt file of this network, from whose weights the training begins; `~` is
+            replaced. Unless given, they are random.
 
     Raises:
         ValueError: there is no network or schedule of that name.
+        UsageError: there is no such file of weights, or it has those of another network.
+        RunError: it is damaged.
     """
 
     def __init__(
@@ -49,11 +55,14 @@ class DigitClassifier(LightningModule):
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if isinstance(network, str) and network not in NETWORKS:
             raise ValueError(f"network must be one of {', '.join(NETWORKS)} or a module, got {network}")
         self.network = NETWORKS[network]() if isinstance(network, str) else network
+        if weights is not None:
+            weights_files.start(self.network, Path(weights).expanduser())
         if isinstance(schedule, str) and schedule not in ("constant", "onecycle"):
             raise ValueError(f"schedule must be constant, onecycle or a function of the optimizer, got {schedule}")
         self.optimizer = optimizer

@@ -184,12 +184,15 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what they refuse was asked for by the command or its config."""
+        assert self.peers
+        model = self.config[self.asked].model
+        if "weights" in model and (self.checkpoint or not self.peers.first):
+            model.weights = None  # those of the checkpoint are taken, or of the first process
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(one_line(error, 2_000)) from error  # the cause may come last
         refusals.check_launched(self.trainer)
-        assert self.peers
         self.peers.open(self.trainer)
         if self.peers.first:
             self.peers.agree({"config": yaml.safe_load(self.config_text), "run": self.run and str(self.run)})

@@ -25,8 +25,8 @@ TRUSTED = re.compile(
 # jsonargparse imports what a dotted string names wherever a class or a function may be given
 PLAIN_TEXT = re.compile(r"(?!/)[\w/:, +-]*")
 PLACE = re.compile(r"dir|path|file|root")
-# typed as text, and no place to write to
-FREE_TEXT = ("data.root", "data.mirrors")
+# typed as text, and no place to write to; a run that is resumed reads no file of weights
+FREE_TEXT = ("data.root", "data.mirrors", "model.weights")
 FREE_TEXT_OF_OURS = ("project", "name", "notes", "entity", "group", "job_type", "tags")
 
 # set by the command line for each run
