@@ -1,10 +1,9 @@
 """MNIST as a LightningDataModule: kept in memory, split, batched, normalised on the device."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jsonargparse.typing import restricted_number_type
+from jsonargparse.typing import restricted_number_type, restricted_string_type
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -22,13 +21,15 @@ EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still
 BatchSize = restricted_number_type("BatchSize", int, [(">", 0), ("<=", TRAIN_SIZE)], docstring="1 to 60,000")
 ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
 SplitSeed = restricted_number_type("SplitSeed", int, [(">=", 0), ("<", 2**63)], docstring="from 0 to below 2^63")
+FolderName = restricted_string_type("FolderName", r"\w[\w.-]{0,99}", docstring="letters, digits, _, - and .")
+Sum = restricted_string_type("Sum", "[0-9a-f]{64}", docstring="64 signs, 0-9 and a-f")
 # with others, no weights file would be read
 Mean = restricted_number_type("Mean", float, [(">=", -1e6), ("<=", 1e6)], docstring="from -1e6 to 1e6")
 Std = restricted_number_type("Std", float, [(">=", 1e-6), ("<=", 1e6)], docstring="from 1e-6 to 1e6")
 
 
 class MNISTDataModule(LightningDataModule):
-    """The 60,000 split into training and validation, and the 10,000 for the test.
+    """The 60,000 split into training and validation, and the 10,000 for the test; of MNIST or a data set of its shape.
 
     Batches are images (N, 1, 28, 28), float32, normalised, on the device of the module, and labels (N,), int64.
     The order of the training samples and their distortion are functions of the seed, the epoch and the process.
@@ -36,6 +37,7 @@ class MNISTDataModule(LightningDataModule):
     Args:
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
+            MNIST's are asked for MNIST alone.
         batch_size: training samples in a step, in each process. There is no num_workers and no pin_memory: all samples
             are in memory.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
@@ -44,13 +46,17 @@ class MNISTDataModule(LightningDataModule):
         distortion: how training samples are augmented; by default not at all.
         mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
         std: the divisor of the difference; unless given, as the mean.
+        name: of another data set, whose four files have MNIST's names and sizes, in <root>/<name>/raw/.
+        sums: SHA-256 sums of its four files, unpacked: training images and labels, test images and labels.
+
+    Raises:
+        UsageError: of `name` and `sums` there is one alone, or `root` is no path.
 
     >>> MNISTDataModule(batch_size=256, val_size=10_000).std
     0.3081
     """
 
-    NAME = "MNIST"
-    FILES: Sequence[files.IdxFile] | None = None  # MNIST's; a subclass for another data set has its own four
+    name: str
 
     def __init__(
         self,
@@ -62,9 +68,21 @@ class MNISTDataModule(LightningDataModule):
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
         mean: Mean | None = None,  # type: ignore[valid-type]  # as the first
         std: Std | None = None,  # type: ignore[valid-type]  # as the first
+        name: FolderName | None = None,  # type: ignore[valid-type]  # as the first
+        sums: tuple[Sum, Sum, Sum, Sum] | None = None,  # type: ignore[valid-type]  # as the first
     ) -> None:
         super().__init__()
+        if (name is None) != (sums is None):
+            raise UsageError(
+                "data.name and data.sums must be given together, for a data set other than MNIST, got "
+                f"{'no sums' if sums is None else 'no name'}"
+            )
         self.root, self.mirrors, self.distortion = files.expand(root), mirrors, distortion
+        self.name, self.files = "MNIST", tuple(files.FILES)
+        if sums:
+            self.name = str(FolderName(name))
+            self.mirrors = () if tuple(mirrors) == MIRRORS else mirrors
+            self.files = tuple(f._replace(sha256=str(Sum(s))) for f, s in zip(files.FILES, sums, strict=True))
         self.batch_size, self.val_size, self.split_seed = batch_size, val_size, split_seed
         # plain values, kept in the checkpoint: whoever uses its weights needs them
         self.mean = LeNet5.MEAN if mean is None else float(mean)
@@ -79,7 +97,7 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing and every source failed, or the folder cannot be written to.
         """
         if not self._complete:  # Lightning asks before each fit and test; setup verifies what it reads
-            fetch(self.root, self.mirrors, self.NAME, self.FILES)
+            fetch(self.root, self.mirrors, self.name, self.files)
             self._complete = True
 
     def setup(self, stage: str) -> None:
@@ -89,9 +107,9 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing.
         """
         if stage == "test":
-            self.test = ResidentDigits.read(self.root, False, self.NAME, self.FILES)
+            self.test = ResidentDigits.read(self.root, False, self.name, self.files)
             return
-        samples = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
+        samples = ResidentDigits.read(self.root, True, self.name, self.files)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = samples.subset(order[: self.val_size])
         if stage == "fit":

@@ -128,7 +128,7 @@ class CLI(LightningCLI):
         if self.checkpoint:
             beside = self.checkpoint.parent / "config.yaml"
             if self.asked != "fit":
-                settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint))
+                settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint), beside)
                 settings["data"] |= recorded.data_root(beside)
                 return json.dumps(settings)
             if beside.exists():
@@ -152,7 +152,7 @@ class CLI(LightningCLI):
         config = self.config[self.asked]
         trainer, model, data = config.trainer, config.model, config.data
         refusals.check_settings(self.asked, config)
-        network = NETWORKS.get(model.get("network"), LeNet5)
+        network = NETWORKS.get(str(model.get("network")), LeNet5)  # one's own may be settings of a class
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
         asked, config.ckpt_path = config.ckpt_path, None  # the run's config says how to begin it anew

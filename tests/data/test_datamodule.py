@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from lenet_lightning import MNISTDataModule
 from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import ResidentDigits
-from lenet_lightning.errors import RunError
+from lenet_lightning.data.download import MIRRORS
+from lenet_lightning.errors import RunError, UsageError
 
 
 @pytest.fixture
@@ -156,30 +158,20 @@ def test_mean_and_std_stay_out_of_background(module):
 
 @pytest.fixture
 def other(tmp_path, fake_mnist):
-    """A data set of MNIST's shape with other content, packed as a mirror has it, and the class that reads it."""
+    """A data set of MNIST's shape with other content, packed as a mirror has it, and what makes its module."""
     mirror = tmp_path / "mirror"
     mirror.mkdir()
-    own = []
+    sums = []
     for file in files.FILES:
         content = np.fromfile(fake_mnist / "MNIST" / "raw" / file.name, np.uint8)
         if "images" in file.name:
             content[16:] = 255 - content[16:]
-        own.append(files.IdxFile(file.name, file.size, hashlib.sha256(content).hexdigest()))
+        sums.append(hashlib.sha256(content).hexdigest())
         (mirror / f"{file.name}.gz").write_bytes(gzip.compress(content.tobytes(), 0))
-
-    mirrors = (mirror.as_uri(),)
-
-    class Other(MNISTDataModule):
-        NAME = "Other"
-        FILES = own
-
-        def __init__(self, mirrors=mirrors, **kwargs):
-            super().__init__(mirrors=mirrors, **kwargs)
-
-    return Other
+    return partial(MNISTDataModule, mirrors=(mirror.as_uri(),), name="Other", sums=sums)
 
 
-def test_another_data_set_of_the_same_shape_is_a_subclass(other, fake_mnist, tmp_path, capfd):
+def test_another_data_set_of_the_same_shape_has_a_name_and_sums(other, fake_mnist, tmp_path, capfd):
     data = other(root=str(tmp_path), mean=0.5, std=0.25)
     seen = record(data, batches=1)
     assert capfd.readouterr().err.startswith("Other: fetching train-images-idx3-ubyte.gz from file://")
@@ -207,3 +199,24 @@ def test_another_data_set_is_verified_by_its_own_sums(other, fake_mnist, tmp_pat
     assert "wheel" not in str(failure.value) + capfd.readouterr().err  # it holds MNIST
     other(root=str(tmp_path)).prepare_data()
     other(root=str(tmp_path)).setup("test")
+
+
+def test_mnists_mirrors_are_not_asked_for_another_data_set(other, tmp_path, capfd):
+    with pytest.raises(RunError, match="Other is not complete"):
+        other(root=str(tmp_path / "none"), mirrors=MIRRORS).prepare_data()
+    assert "http" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "Other"}, r"data\.name and data\.sums must be given together.*got no sums"),
+        ({"sums": ["0" * 64] * 4}, "must be given together.*got no name"),
+        ({"name": "../x", "sums": ["0" * 64] * 4}, "../x does not match"),
+        ({"name": "Other", "sums": ["0" * 63] * 4}, "0 does not match"),
+        ({"name": "Other", "sums": ["0" * 64] * 3}, "shorter"),
+    ],
+)
+def test_a_data_set_without_four_sums_is_refused(settings, said):
+    with pytest.raises((UsageError, ValueError), match=said):
+        MNISTDataModule(**settings)
