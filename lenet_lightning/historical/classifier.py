@@ -52,6 +52,8 @@ class HistoricalClassifier(DigitClassifier):
         compile: bool = False,
         weights: str | Path | None = None,
     ) -> None:
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
         own = network in ("lenet5_1998", "lenet1")
         if loss != "cross_entropy" and not own:
             raise ValueError(
