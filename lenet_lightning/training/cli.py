@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -109,8 +110,7 @@ class CLI(LightningCLI):
         fit = self.asked == "fit"
         if fit and self.default and not {arg.partition("=")[0] for arg in args} & {"--config", "-c", "--ckpt_path"}:
             args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
-        self.config = parser.parse_args(args)
-        config = self.config[self.asked]
+        config = self._parse(parser, args)
         self.peers = Peers(config.trainer)
         if not self.peers.first:
             self._take_settings(parser, args)
@@ -121,7 +121,16 @@ class CLI(LightningCLI):
         if fit and self.checkpoint:
             resume.check_version(checkpoints.read_checkpoint(self.checkpoint), self.checkpoint)
         if not config.config and (chosen := self._settings()):
-            self.config = parser.parse_args([args[0], "--config", chosen, *args[1:]])
+            self._parse(parser, [args[0], "--config", chosen, *args[1:]])
+
+    def _parse(self, parser: LightningArgumentParser, args: Any) -> Any:
+        """Parse, with `~` replaced in the places of runs and checkpoints; return the command's settings."""
+        self.config = parser.parse_args(args)
+        config = self.config[self.asked]
+        trainer = config.trainer
+        trainer.default_root_dir = os.path.expanduser(trainer.default_root_dir or TRAINER_DEFAULTS["default_root_dir"])
+        config.ckpt_path = config.ckpt_path and os.path.expanduser(config.ckpt_path)
+        return config
 
     def _settings(self) -> str | None:
         """Return the config to take where none is passed: what the checkpoint was trained with, else the default."""
