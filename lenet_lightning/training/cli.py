@@ -37,7 +37,7 @@ from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
-TRAINER_DEFAULTS = {
+TRAINER_DEFAULTS: dict[str, Any] = {
     "default_root_dir": "runs",
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
