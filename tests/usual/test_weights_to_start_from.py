@@ -8,7 +8,7 @@ import torch
 
 from lenet_lightning import LeNet5, weights
 from lenet_lightning.__main__ import main
-from tests.training.conftest import command, quick  # noqa: F401
+from tests.training.conftest import command, on_fakes, process, quick  # noqa: F401
 from tests.training.test_cli import TESTED, the_runs
 
 pytestmark = pytest.mark.usual
@@ -42,6 +42,14 @@ def test_a_run_begins_with_them(command, quick, trained, file, averaging):  # no
     run = the_runs()[1]
     assert equal(state(run / "weights.safetensors"), state(trained / "weights.safetensors"))
     assert equal(state(run / "last.ckpt"), state(trained / "weights.safetensors"))
+
+
+def test_two_processes_begin_with_them(process, quick, tmp_path):  # noqa: F811
+    asked = (f"--model.weights={weights.SHIPPED}", "--trainer.accelerator=cpu", "--trainer.devices=2")
+    begun = process("fit", *quick, *STILL, *asked, "--averaging=0.9")
+    _, err = begun.communicate(timeout=100)
+    assert (begun.returncode, err) == (0, "")
+    assert equal(state(next(tmp_path.glob("runs/2*/weights.safetensors"))), state(weights.SHIPPED))
 
 
 def test_a_resumed_run_goes_on_from_its_own_checkpoint(command, quick, trained):  # noqa: F811
