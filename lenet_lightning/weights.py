@@ -44,6 +44,10 @@ FORMS = {
 }
 
 
+class MisfitError(RunError):
+    """A file is whole, but its tensors are not those of a network."""
+
+
 def metadata_of(network: str, mean: float | None = None, std: float | None = None) -> dict[str, Any]:
     """Return the metadata that all weights of a network share.
 
@@ -99,7 +103,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         UsageError: the file does not exist or has another suffix.
-        RunError: it is damaged, of another format, has weights that are not finite, or does not fit its network.
+        RunError: it is damaged, of another format, has weights that are not finite, or (MisfitError) does not fit its
+            network.
     """
     shown = printable(path)
     if path.suffix not in SUFFIXES:
@@ -112,6 +117,23 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
         raise RunError(f"{shown}: has weights that are not finite in {', '.join(broken)}; train again")
     return state_dict, metadata
+
+
+def start(network: torch.nn.Module, path: Path) -> None:
+    """Copy the weights of a file that `read` accepts into a network, to train it from there.
+
+    Raises:
+        UsageError: as `read`, or the weights are of another network.
+        RunError: as `read`.
+    """
+    try:
+        state_dict, metadata = read(path)
+    except MisfitError as error:
+        raise UsageError(str(error)) from error
+    if not isinstance(network, NETWORKS[metadata["network"]]):
+        of = NETWORKS[metadata["network"]].__name__
+        raise UsageError(f"{printable(path)}: must have weights of {type(network).__name__}, has those of {of}")
+    network.load_state_dict(state_dict)
 
 
 def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -198,7 +220,7 @@ def _check_fit(path: Path, name: str, found: Mapping[str, tuple[tuple[int, ...],
     """Check names, shapes and types (safetensors' names of them) against a network's.
 
     Raises:
-        RunError: a tensor is missing, unknown, of another shape, or not of a real float type.
+        MisfitError: a tensor is missing, unknown, of another shape, or not of a real float type.
     """
     network = NETWORKS[name]()
     expected = {name: tuple(values.shape) for name, values in network.state_dict().items()}
@@ -220,7 +242,7 @@ def _check_fit(path: Path, name: str, found: Mapping[str, tuple[tuple[int, ...],
         ]
     )
     if faults:
-        raise RunError(f"{printable(path)}: does not fit {type(network).__name__}: {'; '.join(faults)}")
+        raise MisfitError(f"{printable(path)}: does not fit {type(network).__name__}: {'; '.join(faults)}")
 
 
 def _first_of(faults: list[str]) -> list[str]:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat
 from torch import Generator, Tensor
 
+from lenet_lightning.restricted import checked
+
 SIDE = 28
 KNOTS = 4  # a side; few enough that the elastic field is smooth without a blur
 
@@ -32,6 +34,11 @@ class Distortion:
     shift: NonNegativeFloat = 0.0
     shear: NonNegativeFloat = 0.0
     elastic: NonNegativeFloat = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if one is negative or no number."""
+        for name, value in vars(self).items():
+            checked(NonNegativeFloat, f"distortion.{name}", value)
 
     def __bool__(self) -> bool:
         """Return whether this changes images at all."""

@@ -1,10 +1,9 @@
 """MNIST as a LightningDataModule: kept in memory, split, batched, normalised on the device."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jsonargparse.typing import restricted_number_type
+from jsonargparse.typing import restricted_number_type, restricted_string_type
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -15,27 +14,34 @@ from lenet_lightning.data.dataset import DISTORTION, Batch, EpochSampler, Reside
 from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.errors import UsageError
 from lenet_lightning.networks.lenet5 import LeNet5
+from lenet_lightning.restricted import checked
 
 TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
+SIZES = ("batch_size", "val_size", "split_seed")
 EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still small in memory
 
 BatchSize = restricted_number_type("BatchSize", int, [(">", 0), ("<=", TRAIN_SIZE)], docstring="1 to 60,000")
 ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
 SplitSeed = restricted_number_type("SplitSeed", int, [(">=", 0), ("<", 2**63)], docstring="from 0 to below 2^63")
+FolderName = restricted_string_type("FolderName", r"\w[\w.-]{0,99}", docstring="letters, digits, _, - and .")
+Sum = restricted_string_type("Sum", "[0-9a-f]{64}", docstring="64 signs, 0-9 and a-f")
 # with others, no weights file would be read
 Mean = restricted_number_type("Mean", float, [(">=", -1e6), ("<=", 1e6)], docstring="from -1e6 to 1e6")
 Std = restricted_number_type("Std", float, [(">=", 1e-6), ("<=", 1e6)], docstring="from 1e-6 to 1e6")
 
 
 class MNISTDataModule(LightningDataModule):
-    """The 60,000 split into training and validation, and the 10,000 for the test.
+    """The 60,000 split into training and validation, and the 10,000 for the test; of MNIST or a data set of its shape.
 
-    Batches are images (N, 1, 28, 28), float32, normalised, on the device of the module, and labels (N,), int64.
-    The order of the training samples and their distortion are functions of the seed, the epoch and the process.
+    Batches are images (N, 1, 28, 28), float32, normalised, and labels (N,), int64; in a Trainer on its device. The
+    order of the training samples and their distortion are functions of the seed, the epoch and the process; outside of
+    a Trainer each pass is distorted anew. `train`, `val` and `test` are data sets of image (uint8) and label.
+    `load_from_checkpoint` restores all arguments but root, mirrors and distortion.
 
     Args:
         root: folder of the data, in torchvision's layout: <root>/MNIST/raw/; `~` and `$NAME` are replaced.
         mirrors: addresses to download from, each the start of the four files' addresses; also file:///some/folder/.
+            MNIST's are asked for MNIST alone.
         batch_size: training samples in a step, in each process. There is no num_workers and no pin_memory: all samples
             are in memory.
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
@@ -44,13 +50,18 @@ class MNISTDataModule(LightningDataModule):
         distortion: how training samples are augmented; by default not at all.
         mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
         std: the divisor of the difference; unless given, as the mean.
+        name: of another data set, whose four files have MNIST's names and sizes, in <root>/<name>/raw/.
+        sums: SHA-256 sums of its four files, unpacked: training images and labels, test images and labels.
+
+    Raises:
+        UsageError: of `name` and `sums` there is one alone, or `root` is no path.
+        ValueError: another argument is out of its range.
 
     >>> MNISTDataModule(batch_size=256, val_size=10_000).std
     0.3081
     """
 
-    NAME = "MNIST"
-    FILES: Sequence[files.IdxFile] | None = None  # MNIST's; a subclass for another data set has its own four
+    name: str
 
     def __init__(
         self,
@@ -62,14 +73,35 @@ class MNISTDataModule(LightningDataModule):
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
         mean: Mean | None = None,  # type: ignore[valid-type]  # as the first
         std: Std | None = None,  # type: ignore[valid-type]  # as the first
+        name: FolderName | None = None,  # type: ignore[valid-type]  # as the first
+        sums: tuple[Sum, Sum, Sum, Sum] | None = None,  # type: ignore[valid-type]  # as the first
     ) -> None:
         super().__init__()
+        if (name is None) != (sums is None):
+            raise UsageError(
+                "data.name and data.sums must be given together, for a data set other than MNIST, got "
+                f"{'no sums' if sums is None else 'no name'}"
+            )
         self.root, self.mirrors, self.distortion = files.expand(root), mirrors, distortion
-        self.batch_size, self.val_size, self.split_seed = batch_size, val_size, split_seed
+        self.name, self.files = "MNIST", tuple(files.FILES)
+        if sums:
+            self.name = checked(FolderName, "name", name)
+            self.mirrors = () if tuple(mirrors) == MIRRORS else mirrors
+            self.files = tuple(
+                f._replace(sha256=checked(Sum, "sums", s)) for f, s in zip(files.FILES, sums, strict=True)
+            )
+        if not isinstance(distortion, Distortion):
+            raise ValueError(f"distortion must be a Distortion, got {distortion!r}")
+        self.batch_size: int = checked(BatchSize, "batch_size", batch_size)
+        self.val_size: int = checked(ValidationSize, "val_size", val_size)
+        self.split_seed: int = checked(SplitSeed, "split_seed", split_seed)
+        self.mean: float = checked(Mean, "mean", LeNet5.MEAN if mean is None else mean)
+        self.std: float = checked(Std, "std", LeNet5.STD if std is None else std)
         # plain values, kept in the checkpoint: whoever uses its weights needs them
-        self.mean = LeNet5.MEAN if mean is None else float(mean)
-        self.std = LeNet5.STD if std is None else float(std)
-        self.save_hyperparameters({"mean": self.mean, "std": self.std}, logger=False)
+        kept: dict[str, Any] = {each: getattr(self, each) for each in ("mean", "std", *SIZES)}
+        if sums:
+            kept |= {"name": self.name, "sums": [file.sha256 for file in self.files]}
+        self.save_hyperparameters(kept, logger=False)
         self._complete = False
 
     def prepare_data(self) -> None:
@@ -79,22 +111,23 @@ class MNISTDataModule(LightningDataModule):
             RunError: a file is damaged or missing and every source failed, or the folder cannot be written to.
         """
         if not self._complete:  # Lightning asks before each fit and test; setup verifies what it reads
-            fetch(self.root, self.mirrors, self.NAME, self.FILES)
+            fetch(self.root, self.mirrors, self.name, self.files)
             self._complete = True
 
-    def setup(self, stage: str) -> None:
-        """Read what `stage` ("fit", "validate", "test" or "predict") needs.
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` ("fit", "validate", "test" or "predict") needs; without one, all.
 
         Raises:
             RunError: a file is damaged or missing.
         """
-        if stage == "test":
-            self.test = ResidentDigits.read(self.root, False, self.NAME, self.FILES)
+        if stage in ("test", "predict", None):
+            self.test = ResidentDigits.read(self.root, False, self.name, self.files)
+        if stage in ("test", "predict"):
             return
-        samples = ResidentDigits.read(self.root, True, self.NAME, self.FILES)
+        samples = ResidentDigits.read(self.root, True, self.name, self.files)
         order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = samples.subset(order[: self.val_size])
-        if stage == "fit":
+        if stage in ("fit", None):
             self.seed = torch.initial_seed()
             self.train = self.originals = samples.subset(order[self.val_size :])
             self._distorted_epoch: int | None = None
@@ -117,13 +150,13 @@ class MNISTDataModule(LightningDataModule):
         """Return batches of this process's share of the validation samples; no loader without such samples."""
         return self._loader(self.val, EVAL_BATCH_SIZE) if self.val_size else []
 
-    def predict_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Return the batches of the validation samples: the test samples are for the one test at the end."""
-        return self.val_dataloader()
-
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return batches of this process's share of the 10,000 test samples: of n, the r-th has every n-th from r."""
         return self._loader(self.test, EVAL_BATCH_SIZE)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Return the batches of the test samples, as `test_dataloader`."""
+        return self.test_dataloader()
 
     @property
     def _position(self) -> tuple[int, int, int]:
@@ -134,22 +167,33 @@ class MNISTDataModule(LightningDataModule):
         sampler = EpochSampler(len(samples), *self._position[:2], seed)
         # a loader draws a number whenever it begins, which a resumed run does once less: not from the global state
         draws = torch.Generator()
-        return DataLoader(samples, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=draws)
+        collate = self._input if seed is None else self._training_batch
+        return DataLoader(samples, batch_size=batch_size, sampler=sampler, collate_fn=collate, generator=draws)
+
+    def _training_batch(self, batch: Any) -> Batch:
+        # a Trainer asks for the input on its device, where a distortion is quick
+        return batch if self.trainer and self.trainer.training else self._input(batch, distorted=True)
+
+    def _input(self, batch: Any, distorted: bool = False) -> Batch:
+        """Return the network's input, made of bytes."""
+        images, labels = batch
+        images = images.float().div_(255)
+        if distorted:
+            images = self.augment(images)
+        return images.sub_(self.mean).div_(self.std), labels
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch to the device; on the CPU it is there already, and to look through it would cost time."""
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
-        """Return the network's input, made of bytes on the device; distorted when training."""
-        if isinstance(batch, Tensor):
-            return batch  # the example input, which the model summary passes here
-        images, labels = batch
-        images = images.float().div_(255)
-        if self.trainer and self.trainer.training:
-            images = self.augment(images)
-        images = images.sub_(self.mean).div_(self.std)
-        return (self.trainer.precision_plugin.convert_input(images) if self.trainer else images), labels
+        """Return the network's input, made of the bytes of a training batch on the device, distorted."""
+        # the model summary passes the example input alone
+        if isinstance(batch, Tensor) or batch[0].dtype != torch.uint8:
+            return batch
+        assert self.trainer
+        images, labels = self._input(batch, distorted=True)
+        return self.trainer.precision_plugin.convert_input(images), labels
 
     def augment(self, images: Tensor) -> Tensor:
         """Return training images (N, 1, 28, 28), in [0, 1], distorted anew at each call."""

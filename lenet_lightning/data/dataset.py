@@ -47,6 +47,10 @@ class ResidentDigits(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: int) -> Batch:
+        """Return the image (1, 28, 28) and the label () at `index`."""
+        return self.images[index], self.labels[index]
+
     def __getitems__(self, indices: list[int]) -> Batch:
         """Gather a batch at once: torch's DataLoader calls this in place of one __getitem__ for each sample."""
         at = torch.tensor(indices)

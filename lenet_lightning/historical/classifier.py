@@ -1,6 +1,7 @@
 """The networks of 1989 and 1998 as they were trained: the paper's losses, schedule and optimizer, sample by sample."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -33,6 +34,7 @@ class HistoricalClassifier(DigitClassifier):
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: as of DigitClassifier, with cross_entropy alone.
         compile: whether to compile a step; with SDLM several times quicker.
+        weights: as of DigitClassifier.
 
     Raises:
         ValueError: the loss or SDLM does not go with the network, label smoothing or the schedule.
@@ -48,7 +50,10 @@ class HistoricalClassifier(DigitClassifier):
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
         own = network in ("lenet5_1998", "lenet1")
         if loss != "cross_entropy" and not own:
             raise ValueError(
@@ -57,7 +62,7 @@ class HistoricalClassifier(DigitClassifier):
         if label_smoothing and loss != "cross_entropy":
             raise ValueError(f"model.label_smoothing must be 0 with model.loss {loss}, got {label_smoothing}")
         of_today = "constant" if schedule == "paper" else schedule
-        super().__init__(network, optimizer, of_today, schedule_interval, warmup, label_smoothing, compile)
+        super().__init__(network, optimizer, of_today, schedule_interval, warmup, label_smoothing, compile, weights)
         named = schedule if isinstance(schedule, str) else "constant"
         self.save_hyperparameters({"loss": loss, "schedule": named}, logger=False)
         self._loss = LOSSES[loss]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import nn
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
@@ -18,7 +19,7 @@ DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
 
 
 def classifier(
-    network: Literal["lenet5", "lenet5_1998", "lenet1"] = "lenet5",
+    network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
     loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
     optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
     schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "constant",
@@ -26,11 +27,13 @@ def classifier(
     warmup: OpenUnitInterval = 0.2,
     label_smoothing: ClosedUnitInterval = 0.0,
     compile: bool = False,
+    weights: str | Path | None = None,
 ) -> DigitClassifier:
     """Return a DigitClassifier, or a HistoricalClassifier where a setting is of 1989 or 1998.
 
     Args:
-        network: `lenet5` (the tutorial's), `lenet5_1998` or `lenet1`.
+        network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or the import path of a module of your own, with
+            its own settings (`network.width`): images (N, 1, 28, 28) to logits (N, 10).
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
             (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which takes a
@@ -44,11 +47,14 @@ def classifier(
         label_smoothing: probability mass that the target of cross_entropy spreads over all ten digits.
         compile: whether torch.compile makes the step quicker, with SDLM several times; needs a C++ compiler and half a
             minute.
+        weights: a .safetensors, .pth or .ckpt file of this network, from whose weights a run begins, with an optimizer,
+            a schedule and averaging of its own; `~` is replaced. Unless given, they are random.
     """
-    today = network == "lenet5" and loss == "cross_entropy" and not is_sdlm(optimizer)
+    today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and not is_sdlm(optimizer)
+    others = (schedule_interval, warmup, label_smoothing, compile, weights)
     if today and schedule != "paper":
-        return DigitClassifier(network, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
-    return HistoricalClassifier(network, loss, optimizer, schedule, schedule_interval, warmup, label_smoothing, compile)
+        return DigitClassifier(network, optimizer, schedule, *others)
+    return HistoricalClassifier(network, loss, optimizer, schedule, *others)
 
 
 def mnist(variants: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:

@@ -80,10 +80,10 @@ class VariedMNIST(MNISTDataModule):
         if not self.distortion:
             raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str | None = None) -> None:
         """Read what `stage` needs, and make the variants of the training samples for a fit."""
         super().setup(stage)
-        if stage == "fit":
+        if stage in ("fit", None):
             images, labels = self.originals.images, self.originals.labels
             seed = partial(derive_seed, self.seed, VARIANTS)
             self.train = VariedDigits(images, labels, self.distortion, self.variants, seed, self._epoch)

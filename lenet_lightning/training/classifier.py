@@ -1,5 +1,6 @@
 """The LightningModule: network, loss, metrics, optimizer and learning-rate schedule."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,9 +12,12 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from lenet_lightning import weights as weights_files
 from lenet_lightning.networks import NETWORKS
+from lenet_lightning.restricted import checked
 from lenet_lightning.training import schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
+from lenet_lightning.training.optimizers import check_state
 
 Batch = tuple[Tensor, Tensor]
 
@@ -22,7 +26,8 @@ class DigitClassifier(LightningModule):
     """A classifier of ten digits, and how it is trained; the defaults are the tutorial's.
 
     A batch is images (N, 1, 28, 28), normalised, and labels (N,). Logged are `val/loss` (nats), `val/acc`, `test/loss`
-    and `test/acc` (fractions), means over all samples, and what EpochMetrics logs of the training.
+    and `test/acc` (fractions), means over all samples, and what EpochMetrics logs of the training. A checkpoint has no
+    optimizer's class, none of torch's schedules and no code of a network: pass them to `load_from_checkpoint`.
 
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or a module of your own: images to logits (N, 10).
@@ -35,9 +40,12 @@ class DigitClassifier(LightningModule):
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of the training loss spreads over all ten classes.
         compile: whether to compile the training step with torch.compile: half a minute, then quicker steps.
+        weights: a .safetensors, .pth or .ckpt file of this network, to begin the training with; `~` is replaced.
 
     Raises:
-        ValueError: there is no network or schedule of that name.
+        ValueError: an argument is none of those that it can be, or out of its range.
+        UsageError: there is no such file of weights, or it has those of another network.
+        RunError: it is damaged.
     """
 
     def __init__(
@@ -49,21 +57,29 @@ class DigitClassifier(LightningModule):
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(network, str) and network not in NETWORKS:
+        if not isinstance(network, nn.Module) and network not in NETWORKS:
             raise ValueError(f"network must be one of {', '.join(NETWORKS)} or a module, got {network}")
         self.network = NETWORKS[network]() if isinstance(network, str) else network
-        if isinstance(schedule, str) and schedule not in ("constant", "onecycle"):
+        if weights is not None:
+            weights_files.start(self.network, Path(weights).expanduser())
+        if not callable(optimizer):
+            raise ValueError(f"optimizer must be a function of the parameters, got {optimizer!r}")
+        if schedule not in ("constant", "onecycle") and not callable(schedule):
             raise ValueError(f"schedule must be constant, onecycle or a function of the optimizer, got {schedule}")
+        if schedule_interval not in ("epoch", "step"):
+            raise ValueError(f"schedule_interval must be epoch or step, got {schedule_interval}")
         self.optimizer = optimizer
         self._scheduler = None if isinstance(schedule, str) else schedule
         self._interval = schedule_interval
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing: float = checked(ClosedUnitInterval, "label_smoothing", label_smoothing)
         # plain values, for a checkpoint to be read safely: jsonargparse has number types of its own. The optimizer and
         # torch's schedules are none: a checkpoint holds their state, the run's config.yaml their settings.
         name = network if isinstance(network, str) else type(network).__name__
-        plain = {"network": name, "schedule": "constant" if self._scheduler else schedule, "warmup": float(warmup)}
+        plain = {"network": name, "schedule": "constant" if self._scheduler else schedule}
+        plain["warmup"] = checked(OpenUnitInterval, "warmup", warmup)
         self.save_hyperparameters(plain | {"label_smoothing": self.label_smoothing}, logger=False)
         self.val_acc = MulticlassAccuracy(10, average="micro")
         self.test_acc = MulticlassAccuracy(10, average="micro")
@@ -111,10 +127,14 @@ class DigitClassifier(LightningModule):
     def _evaluate(self, batch: Batch, stage: str, accuracy: MulticlassAccuracy) -> Tensor:
         logits, loss = self.step(batch)
         accuracy.update(logits, batch[1])
-        self.log_dict(
-            {f"{stage}/loss": loss, f"{stage}/acc": accuracy}, batch_size=len(logits), on_epoch=True, sync_dist=True
-        )
+        metrics: dict[str, Any] = {f"{stage}/loss": loss, f"{stage}/acc": accuracy}
+        self.log_dict(metrics, batch_size=len(logits), on_epoch=True, sync_dist=True)
         return logits
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise UsageError where a fit is to go on with another optimizer than the checkpoint's."""
+        if self._trainer and self._trainer.state.fn == "fit":
+            check_state(self.optimizer(self.network.parameters()), checkpoint)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule.

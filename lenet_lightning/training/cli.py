@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,7 +37,7 @@ from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
-TRAINER_DEFAULTS = {
+TRAINER_DEFAULTS: dict[str, Any] = {
     "default_root_dir": "runs",
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
@@ -109,8 +110,7 @@ class CLI(LightningCLI):
         fit = self.asked == "fit"
         if fit and self.default and not {arg.partition("=")[0] for arg in args} & {"--config", "-c", "--ckpt_path"}:
             args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
-        self.config = parser.parse_args(args)
-        config = self.config[self.asked]
+        config = self._parse(parser, args)
         self.peers = Peers(config.trainer)
         if not self.peers.first:
             self._take_settings(parser, args)
@@ -121,14 +121,23 @@ class CLI(LightningCLI):
         if fit and self.checkpoint:
             resume.check_version(checkpoints.read_checkpoint(self.checkpoint), self.checkpoint)
         if not config.config and (chosen := self._settings()):
-            self.config = parser.parse_args([args[0], "--config", chosen, *args[1:]])
+            self._parse(parser, [args[0], "--config", chosen, *args[1:]])
+
+    def _parse(self, parser: LightningArgumentParser, args: Any) -> Any:
+        """Parse, with `~` replaced in the places of runs and checkpoints; return the command's settings."""
+        self.config = parser.parse_args(args)
+        config = self.config[self.asked]
+        trainer = config.trainer
+        trainer.default_root_dir = os.path.expanduser(trainer.default_root_dir or TRAINER_DEFAULTS["default_root_dir"])
+        config.ckpt_path = config.ckpt_path and os.path.expanduser(config.ckpt_path)
+        return config
 
     def _settings(self) -> str | None:
         """Return the config to take where none is passed: what the checkpoint was trained with, else the default."""
         if self.checkpoint:
             beside = self.checkpoint.parent / "config.yaml"
             if self.asked != "fit":
-                settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint))
+                settings = recorded.evaluation(checkpoints.read_checkpoint(self.checkpoint), beside)
                 settings["data"] |= recorded.data_root(beside)
                 return json.dumps(settings)
             if beside.exists():
@@ -152,7 +161,7 @@ class CLI(LightningCLI):
         config = self.config[self.asked]
         trainer, model, data = config.trainer, config.model, config.data
         refusals.check_settings(self.asked, config)
-        network = NETWORKS.get(model.get("network"), LeNet5)
+        network = NETWORKS.get(str(model.get("network")), LeNet5)  # one's own may be settings of a class
         data.mean = network.MEAN if data.mean is None else data.mean
         data.std = network.STD if data.std is None else data.std
         asked, config.ckpt_path = config.ckpt_path, None  # the run's config says how to begin it anew
@@ -184,12 +193,15 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what they refuse was asked for by the command or its config."""
+        assert self.peers
+        model = self.config[self.asked].model
+        if "weights" in model and (self.checkpoint or not self.peers.first):
+            model.weights = None  # those of the checkpoint are taken, or of the first process
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(one_line(error, 2_000)) from error  # the cause may come last
         refusals.check_launched(self.trainer)
-        assert self.peers
         self.peers.open(self.trainer)
         if self.peers.first:
             self.peers.agree({"config": yaml.safe_load(self.config_text), "run": self.run and str(self.run)})

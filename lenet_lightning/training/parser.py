@@ -99,7 +99,8 @@ def _cause_first(message: str) -> str:
     if not found:
         return message
     key, errors, value = found.groups()
-    reasons = re.findall(r"^ {4}- (.*?)(?: \(see --help\))?$", errors, re.MULTILINE)
+    # the cause of a class that cannot be imported is on a line of its own
+    reasons = re.findall(r"^ {4}- (.*?)(?: \(see --help\))?$", errors.replace(":\n        ", ": "), re.MULTILINE)
     causes = [each for each in dict.fromkeys(reasons) if not each.startswith(("Expected a", "Not a valid subclass"))]
     name = f"{key}: " if key else ""
     if causes:

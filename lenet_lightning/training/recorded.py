@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lenet_lightning.errors import RunError, UsageError, one_line, pasted
+from lenet_lightning.metadata import NETWORKS
 
 MOST_BYTES = 100_000
 MOST_DEPTH = 20
@@ -25,9 +26,12 @@ TRUSTED = re.compile(
 # jsonargparse imports what a dotted string names wherever a class or a function may be given
 PLAIN_TEXT = re.compile(r"(?!/)[\w/:, +-]*")
 PLACE = re.compile(r"dir|path|file|root")
-# typed as text, and no place to write to
-FREE_TEXT = ("data.root", "data.mirrors")
+# typed as text, and no place to write to; a run that is resumed reads no file of weights
+FREE_TEXT = ("data.root", "data.mirrors", "model.weights")
 FREE_TEXT_OF_OURS = ("project", "name", "notes", "entity", "group", "job_type", "tags")
+
+# what a run's recipe says of the samples that count
+OF_DATA = ("data.val_size", "data.split_seed", "data.name")
 
 # set by the command line for each run
 DROPPED = ("config", "ckpt_path", "default_root_dir", "save_dir")
@@ -58,17 +62,30 @@ def data_root(path: Path) -> dict[str, Any]:
     return {"root": root} if isinstance(root, str) else {}
 
 
-def evaluation(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that a checkpoint is validated and tested with: of the network, its loss and its data."""
+def evaluation(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings that a checkpoint is validated and tested with: of the network, its loss and its data.
+
+    Args:
+        checkpoint: of the run.
+        path: of the run's config.yaml, to be named.
+
+    Raises:
+        UsageError: the network is one of the user's own, whose code only a config that is passed may name.
+    """
     kept = {
         "model": (checkpoint.get("hyper_parameters"), ("network", "loss", "label_smoothing")),
         "data": (checkpoint.get("datamodule_hyper_parameters"), ("mean", "std")),
     }
     found: dict[str, dict[str, Any]] = {section: _scalars(values, names) for section, (values, names) in kept.items()}
-    found["data"] |= {
-        name.removeprefix("data."): value
-        for name, value in _scalars(checkpoint.get("recipe"), ("data.val_size", "data.split_seed")).items()
-    }
+    if (network := found["model"].get("network", "lenet5")) not in NETWORKS:
+        raise UsageError(
+            f"model.network must be one of {', '.join(NETWORKS)} where no config is passed, this checkpoint's is "
+            f"{one_line(network, 60)}; pass its settings: --config {pasted(path)}"
+        )
+    recipe = checkpoint.get("recipe")
+    found["data"] |= {name[5:]: value for name, value in _scalars(recipe, OF_DATA).items()}
+    if isinstance(recipe, dict) and (sums := recipe.get("data.sums")) and "name" in found["data"]:
+        found["data"]["sums"] = [one_line(each, 64) for each in sums] if isinstance(sums, list) else None
     return found
 
 

@@ -244,7 +244,9 @@ def check_batches(trainer: Trainer, data: MNISTDataModule) -> None:
         limit = getattr(trainer, f"limit_{stage}_batches")
         batches = -(-count // trainer.world_size // (data.batch_size if stage == "train" else EVAL_BATCH_SIZE))
         if isinstance(limit, float) and batches and 0 < limit * batches < 1:
+            overfitted = stage != "test" and trainer.overfit_batches > 0  # type: ignore[attr-defined]  # Lightning's sets it
+            name = "overfit_batches" if overfitted else f"limit_{stage}_batches"
             raise UsageError(
-                f"trainer.limit_{stage}_batches must be 1 or more batches, got {limit:g} of {batches} batches; pass a "
+                f"trainer.{name} must be 1 or more batches, got {limit:g} of {batches} {stage} batches; pass a "
                 "larger fraction or a number of batches"
             )

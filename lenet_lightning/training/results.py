@@ -123,7 +123,7 @@ def keep(
     for logger in trainer.loggers:
         logger.log_metrics(metrics | {"epoch": float(epochs)}, ended["global_step"] - 1)
     with replacing(run / RESULTS) as partial:
-        partial.write_text(json.dumps(results | environment(data.FILES), indent=2) + "\n")
+        partial.write_text(json.dumps(results | environment(data.files), indent=2) + "\n")
     predictions = predictions_of(trainer)
     for tracker in trainer.loggers:
         if isinstance(tracker, WandbLogger):

@@ -50,7 +50,7 @@ def of_run(
         model: to be trained.
         data: to train it on.
     """
-    made_with = environment(data.FILES) | results.metadata(model, data, recipe["seed_everything"])
+    made_with = environment(data.files) | results.metadata(model, data, recipe["seed_everything"])
     settings = yaml.safe_load(config)
     callbacks: list[Callback] = [RunStart(run, config, settings | {"made_with": made_with}), ExactResume(recipe)]
     if settings["trainer"]["enable_checkpointing"] is not False:

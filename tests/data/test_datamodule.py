@@ -1,16 +1,19 @@
 import gzip
 import hashlib
+import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Fabric, LightningModule, Trainer
 
-from lenet_lightning import MNISTDataModule
+from lenet_lightning import DigitClassifier, MNISTDataModule
 from lenet_lightning.data import files
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import ResidentDigits
-from lenet_lightning.errors import RunError
+from lenet_lightning.data.download import MIRRORS
+from lenet_lightning.errors import RunError, UsageError
 
 
 @pytest.fixture
@@ -106,7 +109,8 @@ def test_test_is_the_ten_thousand_in_order(module, fake_mnist):
     batches = list(data.test_dataloader())
     assert sum(len(labels) for _, labels in batches) == 10_000
     whole = ResidentDigits.read(fake_mnist, train=False)
-    assert torch.equal(torch.cat([images for images, _ in batches]), whole.images)
+    pixels = torch.cat([images for images, _ in batches]) * 0.3081 + 0.1307
+    assert torch.equal(pixels.mul(255).round().byte(), whole.images)
     assert torch.equal(torch.cat([labels for _, labels in batches]), whole.labels)
 
 
@@ -154,32 +158,114 @@ def test_mean_and_std_stay_out_of_background(module):
     torch.testing.assert_close(images.min().item(), -0.1307 / 0.3081, rtol=0, atol=1e-5)
 
 
+def test_outside_of_a_trainer_batches_are_those_of_a_trainer(module):
+    data = module(val_size=2_000)
+    data.setup()
+    assert [len(each) for each in (data.train, data.val, data.test)] == [58_000, 2_000, 10_000]
+    image, label = data.train[0]
+    assert (image.shape, image.dtype, label.shape) == ((1, 28, 28), torch.uint8, ())
+    within = record(module(val_size=2_000), batches=1)
+    assert torch.equal(next(iter(data.val_dataloader()))[0], within["val"][0][0])
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        images, labels = next(iter(loader))
+        assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+        torch.testing.assert_close(images.min().item(), -0.1307 / 0.3081, rtol=0, atol=1e-5)
+
+
+def test_outside_of_a_trainer_training_images_are_distorted_anew(module):
+    data = module(batch_size=100, distortion=Distortion(shift=3))
+    data.setup("fit")
+    first, second = (next(iter(data.train_dataloader()))[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    pixels = (first * 0.3081 + 0.1307) * 255
+    assert (pixels - pixels.round()).abs().max() > 0.1
+
+
+QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_trainer_takes_the_loaders_alone(module, attached):
+    data, model = module(), DigitClassifier()
+    short = {f"limit_{stage}_batches": 2 for stage in ("train", "val", "test")}
+    trainer = Trainer(max_epochs=1, enable_checkpointing=False, num_sanity_val_steps=0, **short, **QUIET)
+    if attached:
+        trainer.fit(model, datamodule=data)
+    else:
+        data.setup("fit")
+        trainer.fit(model, data.train_dataloader(), data.val_dataloader())
+    data.setup("test")
+    (alone,) = trainer.test(model, data.test_dataloader(), verbose=False)
+    assert alone.keys() == {"test/loss", "test/acc"}
+    assert [alone] == trainer.test(model, datamodule=data, verbose=False)
+
+
+def test_fabric_takes_the_loaders(module):
+    data = module()
+    data.setup("fit")
+    fabric = Fabric(accelerator="cpu", devices=1)
+    images, _ = next(iter(fabric.setup_dataloaders(data.train_dataloader())))
+    assert DigitClassifier()(images).shape == (64, 10)
+
+
+def test_predictions_are_of_the_test_digits_in_order(module):
+    model, data = DigitClassifier(), module()
+    trainer = Trainer(**QUIET)
+    predicted = torch.cat(trainer.predict(model, datamodule=data))
+    assert predicted.shape == (10_000, 10)
+    alone = torch.cat(trainer.predict(model, data.test_dataloader()))
+    torch.testing.assert_close(predicted, alone, rtol=0, atol=0)
+    images, _ = next(iter(data.test_dataloader()))
+    torch.testing.assert_close(predicted[:1_000], model.eval()(images), rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_restores_the_split_and_the_pixels(other, tmp_path):
+    data = other(root=str(tmp_path), batch_size=32, val_size=700, split_seed=3, mean=0.2, std=0.4)
+    saved = {"datamodule_hyper_parameters": dict(data.hparams), "pytorch-lightning_version": "2.6.6"}
+    torch.save(saved, tmp_path / "x.ckpt")
+    loaded = MNISTDataModule.load_from_checkpoint(tmp_path / "x.ckpt", root="elsewhere")
+    names = ("name", "files", "batch_size", "val_size", "split_seed", "mean", "std")
+    assert [getattr(loaded, name) for name in names] == [getattr(data, name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("val_size", 60_000),
+        ("split_seed", -1),
+        ("mean", float("nan")),
+        ("std", 0),
+        ("distortion", {"rotation": 3}),
+    ],
+)
+def test_arguments_from_python_are_held_to_their_ranges(name, value):
+    with pytest.raises(ValueError, match=f"^{name}.*{re.escape(str(value))}"):
+        MNISTDataModule(**{name: value})
+
+
+def test_no_distortion_is_negative():
+    with pytest.raises(ValueError, match=r"distortion\.rotation: -5"):
+        Distortion(rotation=-5)
+
+
 @pytest.fixture
 def other(tmp_path, fake_mnist):
-    """A data set of MNIST's shape with other content, packed as a mirror has it, and the class that reads it."""
+    """A data set of MNIST's shape with other content, packed as a mirror has it, and what makes its module."""
     mirror = tmp_path / "mirror"
     mirror.mkdir()
-    own = []
+    sums = []
     for file in files.FILES:
         content = np.fromfile(fake_mnist / "MNIST" / "raw" / file.name, np.uint8)
         if "images" in file.name:
             content[16:] = 255 - content[16:]
-        own.append(files.IdxFile(file.name, file.size, hashlib.sha256(content).hexdigest()))
+        sums.append(hashlib.sha256(content).hexdigest())
         (mirror / f"{file.name}.gz").write_bytes(gzip.compress(content.tobytes(), 0))
-
-    mirrors = (mirror.as_uri(),)
-
-    class Other(MNISTDataModule):
-        NAME = "Other"
-        FILES = own
-
-        def __init__(self, mirrors=mirrors, **kwargs):
-            super().__init__(mirrors=mirrors, **kwargs)
-
-    return Other
+    return partial(MNISTDataModule, mirrors=(mirror.as_uri(),), name="Other", sums=sums)
 
 
-def test_another_data_set_of_the_same_shape_is_a_subclass(other, fake_mnist, tmp_path, capfd):
+def test_another_data_set_of_the_same_shape_has_a_name_and_sums(other, fake_mnist, tmp_path, capfd):
     data = other(root=str(tmp_path), mean=0.5, std=0.25)
     seen = record(data, batches=1)
     assert capfd.readouterr().err.startswith("Other: fetching train-images-idx3-ubyte.gz from file://")
@@ -207,3 +293,24 @@ def test_another_data_set_is_verified_by_its_own_sums(other, fake_mnist, tmp_pat
     assert "wheel" not in str(failure.value) + capfd.readouterr().err  # it holds MNIST
     other(root=str(tmp_path)).prepare_data()
     other(root=str(tmp_path)).setup("test")
+
+
+def test_mnists_mirrors_are_not_asked_for_another_data_set(other, tmp_path, capfd):
+    with pytest.raises(RunError, match="Other is not complete"):
+        other(root=str(tmp_path / "none"), mirrors=MIRRORS).prepare_data()
+    assert "http" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "Other"}, r"data\.name and data\.sums must be given together.*got no sums"),
+        ({"sums": ["0" * 64] * 4}, "must be given together.*got no name"),
+        ({"name": "../x", "sums": ["0" * 64] * 4}, "../x does not match"),
+        ({"name": "Other", "sums": ["0" * 63] * 4}, "0 does not match"),
+        ({"name": "Other", "sums": ["0" * 64] * 3}, "shorter"),
+    ],
+)
+def test_a_data_set_without_four_sums_is_refused(settings, said):
+    with pytest.raises((UsageError, ValueError), match=said):
+        MNISTDataModule(**settings)

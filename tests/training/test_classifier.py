@@ -1,4 +1,5 @@
 import math
+import re
 from functools import partial
 
 import pytest
@@ -6,8 +7,9 @@ import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from lenet_lightning import DigitClassifier
+from lenet_lightning import DigitClassifier, weights
 from lenet_lightning.errors import UsageError
+from lenet_lightning.historical.classifier import HistoricalClassifier
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.training import refusals
 from lenet_lightning.training.callbacks.weight_average import WeightAverage
@@ -197,6 +199,69 @@ def test_a_checkpoint_of_a_plain_trainer_loads_with_the_average_in_it(digits, tm
 def test_a_network_of_no_known_name_is_refused():
     with pytest.raises(ValueError, match="network must be one of lenet5, lenet5_1998, lenet1 or a module, got lenet6"):
         DigitClassifier("lenet6")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("network", torch.nn.Linear),
+        ("optimizer", "Adam"),
+        ("schedule", "cosine"),
+        ("schedule_interval", "week"),
+        ("warmup", 2.0),
+        ("label_smoothing", -1),
+    ],
+)
+def test_arguments_from_python_are_held_to_their_ranges(name, value):
+    with pytest.raises(ValueError, match=f"^{name}.*{re.escape(str(value))}"):
+        DigitClassifier(**{name: value})
+
+
+def test_a_loss_of_no_known_name_is_refused():
+    with pytest.raises(ValueError, match="loss must be one of cross_entropy, rbf_mse, rbf_map, got mse"):
+        HistoricalClassifier(loss="mse")
+
+
+def test_no_decay_is_above_one():
+    with pytest.raises(ValueError, match="decay must be from 0 to below 1, got 2"):
+        WeightAverage(2)
+
+
+def test_a_loss_of_ones_own_is_trained_and_validated(digits):
+    class Own(DigitClassifier):
+        def loss(self, logits, labels):
+            return torch.nn.functional.multi_margin_loss(logits, labels) + 100
+
+    logged = fit(Own(optimizer=sgd(0.01)), digits, 1).callback_metrics
+    assert logged["train/loss"] > 100
+    assert logged["val/loss"] > 100
+
+
+def test_training_begins_with_the_weights_of_a_file(digits):
+    model = DigitClassifier(weights=weights.SHIPPED, optimizer=sgd(0.0))
+    fit(model, digits, 1, callbacks=[WeightAverage(0.9)])
+    state, _ = weights.read(weights.SHIPPED)
+    assert all(torch.equal(values, state[name]) for name, values in model.network.state_dict().items())
+    with pytest.raises(UsageError, match="must have weights of LeNet1, has those of LeNet5"):
+        DigitClassifier("lenet1", weights=str(weights.SHIPPED))
+
+
+def test_a_fit_does_not_go_on_with_another_optimizer(digits, tmp_path):
+    """`load_from_checkpoint` cannot know its class, and the state of one means nothing to another."""
+    adam, path = partial(torch.optim.AdamW, lr=0.001), tmp_path / "x.ckpt"
+    fit(DigitClassifier(optimizer=adam), digits, 1).save_checkpoint(path)
+    loader = DataLoader(TensorDataset(*digits), 20)
+
+    def resume(**arguments):
+        model = DigitClassifier.load_from_checkpoint(path, **arguments)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, **quiet)
+        trainer.fit(model, loader, loader, ckpt_path=path)
+        return trainer
+
+    with pytest.raises(UsageError, match=r"its .*betas.* but not its class, got SGD; pass it: load_from_checkpoint"):
+        resume()
+    assert resume(optimizer=adam).current_epoch == 2
 
 
 def test_validate_outside_of_a_fit_returns_the_metrics_alone(digits):

@@ -179,6 +179,43 @@ def test_the_settings_of_a_replaced_optimizer_do_not_leak_into_the_new_one(fit):
     assert (settings["AdamW"]["lr"], settings["AdamW"]["weight_decay"]) == (0.003, 0.05)  # the config's
 
 
+def test_a_home_folder_is_expanded(command, fit, quick, tmp_path):  # noqa: F811
+    place = "--trainer.default_root_dir=~/r"
+    done(fit(place, "--model.schedule=constant"))
+    (run,) = (path for path in (tmp_path / "home" / "r").iterdir() if not path.is_symlink())
+    assert {"config.yaml", "last.ckpt", "metrics.csv", "weights.safetensors"} <= {path.name for path in run.iterdir()}
+    assert f"of {run / 'best.ckpt'}" in done(command("validate", place))
+    assert "epoch 2/2" in done(command("fit", "--ckpt_path=~/r/latest/last.ckpt", "--trainer.max_epochs=2"))
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+
+
+FRACTIONS = {
+    "limit_train_batches=0.001": "limit_train_batches must be 1 or more batches, got 0.001 of 922 train batches",
+    "limit_val_batches=0.05": "limit_val_batches must be 1 or more batches, got 0.05 of 1 val batches",
+    "limit_test_batches=0.05": "limit_test_batches must be 1 or more batches, got 0.05 of 10 test batches",
+    "overfit_batches=0.1": "overfit_batches must be 1 or more batches, got 0.1 of 1 val batches",
+}
+
+
+@pytest.mark.parametrize("option", FRACTIONS)
+def test_a_fraction_of_less_than_a_batch_is_refused_before_training(fit, option):
+    whole = () if option.startswith("limit_train") else ("--trainer.limit_train_batches=1.0",)
+    code, out, err = fit(*whole, f"--trainer.{option}")
+    assert (code, out) == (2, "")
+    assert FRACTIONS[option] in err
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_fractions_of_whole_batches_train(fit):
+    options = ("limit_train_batches=0.01", "limit_val_batches=0.2", "limit_test_batches=0.1", "overfit_batches=0.0")
+    out = done(fit(*(f"--trainer.{option}" for option in options), "--data.val_size=5000"))
+    assert "1 of 10 batches" in out
+
+
+def test_a_fraction_to_overfit_trains(fit):
+    done(fit("--trainer.overfit_batches=0.2", "--trainer.limit_train_batches=null", "--data.val_size=5000"))
+
+
 def test_the_model_summary_counts_the_network_once(fit):
     out = done(fit("--averaging=0.998", "--trainer.enable_model_summary=true"))
     assert "61.7 K" in out
