@@ -127,6 +127,18 @@ def test_an_offline_run_holds_everything(command, monkeypatch):
     assert {path.stem for path in (the_run() / "pictures").iterdir()} == PICTURES
 
 
+def test_what_differs_from_the_commit_is_kept(command, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    Path("mine.py").write_text("rate = 1\n")
+    for each in (["init"], ["add", "mine.py"], ["commit", "-m", "first"]):
+        subprocess.run([*git, *each], check=True, capture_output=True)
+    Path("mine.py").write_text("rate = 2\n")
+    assert command("fit", *QUICK, "--pictures=false")[0] == 0
+    (patch,) = the_run().glob("wandb/offline-run-*/files/diff.patch")
+    assert "+rate = 2" in patch.read_text()
+
+
 def test_pictures_can_be_switched_off(command, quick):
     options = ("--trainer.max_epochs=1", "--trainer.limit_test_batches=1.0", "--pictures=false")
     assert command("fit", *quick, *options)[0] == 0

@@ -76,6 +76,7 @@ class WandbLogger(LightningWandbLogger):
                 project=project,
                 silent=True,  # our own lines name what matters of the client's
                 console="off",  # it holds nothing that metrics do not
+                save_code=True,  # what differs from the commit; WANDB_SAVE_CODE=false leaves it out
                 init_timeout=SERVER_S,
                 finish_timeout=FINISH_S,
                 finish_timeout_raises=True,
