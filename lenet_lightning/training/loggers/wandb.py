@@ -164,7 +164,10 @@ class WandbLogger(LightningWandbLogger):
         """Log PNG files as images, under `pictures/`."""
 
         def log() -> None:
-            self.experiment.log({f"pictures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+            images = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in pictures}
+            self.experiment.log(images)
+            for name in images:  # the summary would have their sizes, sums and paths
+                del self.experiment.summary[name]
 
         self._attempt(log)
 
