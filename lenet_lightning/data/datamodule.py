@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from jsonargparse.typing import restricted_number_type, restricted_string_type
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lenet_lightning.data import files
+from lenet_lightning.data.arguments import BatchSize, FolderName, Mean, SplitSeed, Std, Sum, ValidationSize, data_set
 from lenet_lightning.data.augment import Distortion
 from lenet_lightning.data.dataset import DISTORTION, Batch, EpochSampler, ResidentDigits, derive_seed
 from lenet_lightning.data.download import MIRRORS, fetch
@@ -16,18 +16,8 @@ from lenet_lightning.errors import UsageError
 from lenet_lightning.networks.lenet5 import LeNet5
 from lenet_lightning.restricted import checked
 
-TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
 SIZES = ("batch_size", "val_size", "split_seed")
 EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still small in memory
-
-BatchSize = restricted_number_type("BatchSize", int, [(">", 0), ("<=", TRAIN_SIZE)], docstring="1 to 60,000")
-ValidationSize = restricted_number_type("ValidationSize", int, [(">=", 0), ("<", TRAIN_SIZE)], docstring="0 to 59,999")
-SplitSeed = restricted_number_type("SplitSeed", int, [(">=", 0), ("<", 2**63)], docstring="from 0 to below 2^63")
-FolderName = restricted_string_type("FolderName", r"\w[\w.-]{0,99}", docstring="letters, digits, _, - and .")
-Sum = restricted_string_type("Sum", "[0-9a-f]{64}", docstring="64 signs, 0-9 and a-f")
-# with others, no weights file would be read
-Mean = restricted_number_type("Mean", float, [(">=", -1e6), ("<=", 1e6)], docstring="from -1e6 to 1e6")
-Std = restricted_number_type("Std", float, [(">=", 1e-6), ("<=", 1e6)], docstring="from 1e-6 to 1e6")
 
 
 class MNISTDataModule(LightningDataModule):
@@ -67,29 +57,20 @@ class MNISTDataModule(LightningDataModule):
         self,
         root: str = "data",
         mirrors: tuple[str, ...] = MIRRORS,
-        batch_size: BatchSize = 64,  # type: ignore[valid-type]  # jsonargparse makes the types
-        val_size: ValidationSize = 5_000,  # type: ignore[valid-type]  # as the first
-        split_seed: SplitSeed = 0,  # type: ignore[valid-type]  # as the first
+        batch_size: BatchSize = 64,
+        val_size: ValidationSize = 5_000,
+        split_seed: SplitSeed = 0,
         distortion: Distortion = Distortion(),  # noqa: B008 - frozen
-        mean: Mean | None = None,  # type: ignore[valid-type]  # as the first
-        std: Std | None = None,  # type: ignore[valid-type]  # as the first
-        name: FolderName | None = None,  # type: ignore[valid-type]  # as the first
-        sums: tuple[Sum, Sum, Sum, Sum] | None = None,  # type: ignore[valid-type]  # as the first
+        mean: Mean | None = None,
+        std: Std | None = None,
+        name: FolderName | None = None,
+        sums: tuple[Sum, Sum, Sum, Sum] | None = None,
     ) -> None:
         super().__init__()
-        if (name is None) != (sums is None):
-            raise UsageError(
-                "data.name and data.sums must be given together, for a data set other than MNIST, got "
-                f"{'no sums' if sums is None else 'no name'}"
-            )
         self.root, self.mirrors, self.distortion = files.expand(root), mirrors, distortion
-        self.name, self.files = "MNIST", tuple(files.FILES)
-        if sums:
-            self.name = checked(FolderName, "name", name)
-            self.mirrors = () if tuple(mirrors) == MIRRORS else mirrors
-            self.files = tuple(
-                f._replace(sha256=checked(Sum, "sums", s)) for f, s in zip(files.FILES, sums, strict=True)
-            )
+        self.name, self.files = data_set(name, sums)
+        if sums and tuple(mirrors) == MIRRORS:
+            self.mirrors = ()
         if not isinstance(distortion, Distortion):
             raise ValueError(f"distortion must be a Distortion, got {distortion!r}")
         self.batch_size: int = checked(BatchSize, "batch_size", batch_size)
@@ -125,7 +106,7 @@ class MNISTDataModule(LightningDataModule):
         if stage in ("test", "predict"):
             return
         samples = ResidentDigits.read(self.root, True, self.name, self.files)
-        order = torch.randperm(TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
+        order = torch.randperm(files.TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
         self.val = samples.subset(order[: self.val_size])
         if stage in ("fit", None):
             self.seed = torch.initial_seed()

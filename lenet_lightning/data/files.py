@@ -24,26 +24,28 @@ class IdxFile(NamedTuple):
     sha256: str
 
 
+TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
+
 # training before test, images before labels: the order in which the wheel has them
 FILES = (
     IdxFile(
         "train-images-idx3-ubyte",
-        16 + 60_000 * 784,
+        16 + TRAIN_SIZE * 784,
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
     IdxFile(
         "train-labels-idx1-ubyte",
-        8 + 60_000,
+        8 + TRAIN_SIZE,
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
     IdxFile(
         "t10k-images-idx3-ubyte",
-        16 + 10_000 * 784,
+        16 + TEST_SIZE * 784,
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
     IdxFile(
         "t10k-labels-idx1-ubyte",
-        8 + 10_000,
+        8 + TEST_SIZE,
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )

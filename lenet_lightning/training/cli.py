@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,21 +19,12 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import UsageError, one_line, printable
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.networks.lenet5 import LeNet5
-from lenet_lightning.training import (
-    checkpoints,
-    jobs,
-    process,
-    recorded,
-    refusals,
-    results,
-    resume,
-    run_callbacks,
-    runs,
-)
+from lenet_lightning.training import checkpoints, jobs, recorded, refusals, results, resume, run_callbacks, runs
 from lenet_lightning.training.classifier import DigitClassifier
 from lenet_lightning.training.fitting import Fit
-from lenet_lightning.training.parser import Parser, add_options, prepared
+from lenet_lightning.training.parser import NOT_OPTIONS, Parser, add_options, prepared
 from lenet_lightning.training.peers import Peers
+from lenet_lightning.training.process import tuned
 from lenet_lightning.training.quiet import quiet_lightning
 
 LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
@@ -43,10 +34,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "logger": [{"class_path": f"lenet_lightning.training.loggers.{name}"} for name in LOGGERS],
 }
-
-# arguments of Trainer's methods that are not the user's to pass
-OURS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
-OURS |= {"verbose", "weights_only", "ckpt_path"}
 
 # classes, or functions that return one of their objects
 MakesModel: TypeAlias = Callable[..., DigitClassifier]
@@ -99,7 +86,7 @@ class CLI(LightningCLI):
     # the parsers of the other commands would take a second to build
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Return the command that is asked for, and those arguments of Trainer's methods that are not options."""
-        return {self.asked: OURS}
+        return {self.asked: NOT_OPTIONS}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is neither of the trainer, the model nor the data."""
@@ -212,10 +199,8 @@ class CLI(LightningCLI):
         config = self.config_init[self.asked]
         trainer, users, of_run = config.trainer, _listed(config.trainer.callbacks), list[Callback]()
         if self.run:
+            run_callbacks.keep_in(self.run, users)
             of_run = run_callbacks.of_run(self.run, self.config_text, self.recipe, self.model, self.datamodule)
-            for each in users:
-                if isinstance(each, ModelCheckpoint) and each.dirpath is None:
-                    each.dirpath = str(self.run)
         lines = trainer.enable_progress_bar is not False
         trainer.callbacks = run_callbacks.of_command(users, self.asked == "fit", config.averaging, lines, of_run)
         plugins = _listed(trainer.plugins)
@@ -225,7 +210,7 @@ class CLI(LightningCLI):
         signals.end_together(made.strategy.launcher)
         return made
 
-    @process.tuned()
+    @tuned()
     def fit(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Train; then test the best checkpoint once and keep what came of it."""
         assert self.peers
@@ -237,22 +222,25 @@ class CLI(LightningCLI):
 
     def validate(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the validation samples."""
-        assert self.checkpoint and self.peers
-        self.peers.meet(self.trainer)
-        line, _metrics = results.evaluate(self.trainer, model, datamodule, "validate", self.checkpoint)
-        if self.peers.first:
-            print(line)
+        self._evaluate(model, datamodule)
 
     def test(self, model: DigitClassifier, datamodule: MNISTDataModule, **_: Any) -> None:
         """Print the metrics of a checkpoint on the 10,000 test samples, and keep them if its run has none."""
+        metrics = self._evaluate(model, datamodule)
+        assert self.checkpoint
+        if metrics and results.are_missing(self.checkpoint):
+            results.add(self.checkpoint, model, datamodule, metrics, self.trainer)
+            print(f"kept in      {printable(self.checkpoint.parent / results.RESULTS)}")
+
+    def _evaluate(self, model: DigitClassifier, datamodule: MNISTDataModule) -> dict[str, float]:
+        """Print the metrics of the checkpoint; return them in the first process, and nothing in the others."""
         assert self.checkpoint and self.peers
         self.peers.meet(self.trainer)
-        line, metrics = results.evaluate(self.trainer, model, datamodule, "test", self.checkpoint)
-        if self.peers.first:
-            print(line)
-            if metrics and results.are_missing(self.checkpoint):
-                results.add(self.checkpoint, model, datamodule, metrics, self.trainer)
-                print(f"kept in      {printable(self.checkpoint.parent / results.RESULTS)}")
+        line, metrics = results.evaluate(self.trainer, model, datamodule, self.asked, self.checkpoint)
+        if not self.peers.first:
+            return {}
+        print(line)
+        return metrics
 
 
 def main(

@@ -31,6 +31,10 @@ MEANT = {
     "None": "null",
 }
 
+# arguments of Trainer's methods that are not the user's to pass
+NOT_OPTIONS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+NOT_OPTIONS |= {"verbose", "weights_only", "ckpt_path"}
+
 # options that people look for and that are absent on purpose, or have another name
 RESIDENT = "there is none: all samples are in memory, and no worker process loads them; leave it out"
 ABSENT = {

@@ -11,7 +11,8 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, Timer
 from torch.optim import LBFGS, SparseAdam
 
-from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, TEST_SIZE, TRAIN_SIZE, MNISTDataModule
+from lenet_lightning.data.datamodule import EVAL_BATCH_SIZE, MNISTDataModule
+from lenet_lightning.data.files import TEST_SIZE, TRAIN_SIZE
 from lenet_lightning.errors import UsageError, one_line
 from lenet_lightning.training.classifier import DigitClassifier
 

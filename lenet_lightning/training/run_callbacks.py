@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.training import checkpoints, results
@@ -36,6 +36,13 @@ def of_command(users: list[Callback], fit: bool, averaging: float, lines: bool, 
     if lines and not any(isinstance(each, ProgressBar) for each in users):
         callbacks.append(EpochLines())
     return callbacks
+
+
+def keep_in(run: Path, users: list[Callback]) -> None:
+    """Let the user's checkpoints without a folder of their own be kept in the run's."""
+    for each in users:
+        if isinstance(each, ModelCheckpoint) and each.dirpath is None:
+            each.dirpath = str(run)
 
 
 def of_run(

@@ -9,8 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from lenet_lightning.data.datamodule import TRAIN_SIZE
 from lenet_lightning.data.download import fetch
+from lenet_lightning.data.files import TRAIN_SIZE
 from tests.benchmarks import kept
 from tests.benchmarks.throughput import fit
 

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lenet_lightning.data.datamodule import TRAIN_SIZE
 from lenet_lightning.data.download import fetch
+from lenet_lightning.data.files import TRAIN_SIZE
 from tests.benchmarks import kept
 from tests.benchmarks.throughput import tutorial_loop
 
