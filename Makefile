@@ -50,7 +50,7 @@ test-faults: $(INSTALLED) ## every promise under faults, by number
 test-scale: $(INSTALLED) ## other machines than one: Slurm, several, file systems that refuse calls, Ray
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -m scale
 
-test-usual: $(INSTALLED) ## what Lightning and W&B users reach for
+test-usual: $(INSTALLED) ## what users reach for, at length: Trainer options, W&B, exports, pictures
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m usual
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it

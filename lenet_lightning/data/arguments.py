@@ -2,7 +2,8 @@
 
 from jsonargparse.typing import restricted_number_type, restricted_string_type
 
-from lenet_lightning.data.files import FILES, TRAIN_SIZE, IdxFile
+from lenet_lightning.data import files
+from lenet_lightning.data.files import TRAIN_SIZE, IdxFile
 from lenet_lightning.errors import UsageError
 from lenet_lightning.restricted import checked
 
@@ -29,6 +30,6 @@ def data_set(name: str | None, sums: tuple[str, ...] | None) -> tuple[str, tuple
             f"{'no sums' if sums is None else 'no name'}"
         )
     if not sums:
-        return "MNIST", FILES
-    four = (file._replace(sha256=checked(Sum, "sums", each)) for file, each in zip(FILES, sums, strict=True))
+        return "MNIST", files.FILES
+    four = (file._replace(sha256=checked(Sum, "sums", each)) for file, each in zip(files.FILES, sums, strict=True))
     return checked(FolderName, "name", name), tuple(four)

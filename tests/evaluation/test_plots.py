@@ -45,6 +45,7 @@ def plot_data():
     return make
 
 
+@pytest.mark.usual
 @pytest.mark.parametrize(
     "odd",
     [{}, {"wrong": 200, "epochs": 1, "validated": False}, {"wrong": 0, "epochs": 0, "distorted": 0}],

@@ -16,6 +16,7 @@ from tests.training.plain import QUIET, fit, sgd
 pytestmark = QUIET
 
 
+@pytest.mark.usual
 @pytest.mark.parametrize(
     ("network", "loss", "rate"),
     [

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(1).integers(0, 256, (300, 28, 28), np.uint8)
 
 
-pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+pytestmark = [pytest.mark.usual, pytest.mark.usefixtures("in_an_empty_folder")]
 
 
 @pytest.fixture

@@ -389,6 +389,7 @@ def test_the_output_cannot_be_written(tmp_path, digits, threes, form):
 HEAVY = ("lightning", "torchvision", "matplotlib", "torchmetrics", "wandb", "jsonargparse", "starlette", "uvicorn")
 
 
+@pytest.mark.usual
 @pytest.mark.parametrize("form, unwanted", [("safetensors", HEAVY), ("onnx", (*HEAVY, "torch"))])
 def test_what_is_imported(tmp_path, digits, another, form, unwanted):
     code = (

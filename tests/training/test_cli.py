@@ -196,6 +196,7 @@ def test_a_partial_test_is_no_test_figure(command, quick):
     assert (the_runs()[1] / "weights.safetensors").exists()
 
 
+@pytest.mark.usual
 @pytest.mark.parametrize(
     "switch",
     [

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _Su
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lenet_lightning import signals
-from lenet_lightning.training import cli, runs
+from lenet_lightning.training import parser, runs
 from lenet_lightning.training.loggers import wandb_client
 
 
@@ -36,11 +36,11 @@ def test_the_parser_reports_errors_with_message_and_exception():
 
 
 def test_what_is_not_an_option_is_an_argument_of_the_trainer_s_methods():
-    """training/cli.py, OURS: a new argument of Trainer's methods would become an option."""
+    """training/parser.py, NOT_OPTIONS: a new argument of Trainer's methods would become an option."""
     arguments = {
         name for each in ("fit", "validate", "test") for name in inspect.signature(getattr(Trainer, each)).parameters
     }
-    assert arguments - {"self"} == cli.OURS
+    assert arguments - {"self"} == parser.NOT_OPTIONS
 
 
 def test_a_model_checkpoint_keeps_its_best_score_in_these_attributes():
