@@ -18,6 +18,34 @@ import sys
 
 ENTITY = {"id": "ZQ==", "name": "tester"}
 
+# what the client reads of an artifact that was taken
+ARTIFACT = {
+    "__typename": "Artifact",
+    "artifactSequence": {
+        "__typename": "ArtifactSequence",
+        "id": "seq1",
+        "name": "a",
+        "project": {"id": "cA==", "internalId": "UHJvamVjdDox", "name": "p", "entity": ENTITY},
+    },
+    "versionIndex": 0,
+    "artifactType": {"name": "dataset"},
+    "description": None,
+    "metadata": "{}",
+    "ttlDurationSeconds": 0,
+    "ttlIsInherited": True,
+    "tags": [],
+    "historyStep": None,
+    "state": "COMMITTED",
+    "size": 0,
+    "digest": "x",
+    "digestAlgorithm": None,
+    "commitHash": "x",
+    "fileCount": 1,
+    "createdAt": "2026-01-01T00:00:00Z",
+    "updatedAt": None,
+    "aliases": [],
+}
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -129,6 +157,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return {"createArtifactFiles": {"files": {"edges": nodes}}}
         if operation == "CommitArtifact":
             return {"commitArtifact": {"artifact": {"id": "a1", "digest": "x"}}}
+        if operation == "ArtifactByID":
+            return {"artifact": ARTIFACT | {"id": variables["id"]}}
         if operation == "OrganizationCoreWeaveOrganizationID":
             return {"entity": {"organization": {"coreWeaveOrganizationId": ""}}}  # without it the client waits 5 s
         if operation == "SweepWithRuns":

@@ -129,6 +129,7 @@ def keep(
         if isinstance(tracker, WandbLogger):
             tracker.log_errors(data.test.images.squeeze(1).numpy(), predictions.labels, predictions.logits)
             tracker.log_files([kept, run / WEIGHTS], known)
+            tracker.log_data(data.name, {file.name: file.sha256 for file in data.files})
     return ended["training_seconds"]
 
 

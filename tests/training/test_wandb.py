@@ -13,6 +13,7 @@ import pytest
 import wandb
 import yaml
 
+from lenet_lightning.data import files
 from lenet_lightning.training.loggers.wandb import WandbLogger
 from tests.evaluation.test_plots import NAMES as PICTURES
 
@@ -221,6 +222,12 @@ def streamed(folder, file):
     return lines
 
 
+def streamed_lines(folder, file):
+    """Every line of a text file that the client streamed to the server."""
+    sent = [json.loads(line).get("files") or {} for line in (folder / "file_stream.jsonl").read_text().splitlines()]
+    return [line for each in sent for line in each.get(file, {}).get("content", [])]
+
+
 def history(folder):
     return streamed(folder, "wandb-history.jsonl")
 
@@ -252,6 +259,11 @@ def test_online_the_server_gets_everything(command, server):
     (created,) = [line for line in log.splitlines() if line.startswith("CreateArtifact ") and '"model"' in line]
     assert '"best"' in created
     assert '"seed-1"' in created
+    # the data set is the run's input, by its sums
+    assert [line for line in log.splitlines() if line.startswith("CreateArtifact ") and '"dataset"' in line]
+    assert "UseArtifact" in log
+    (sums,) = [path.read_text() for path in (folder / "uploads").rglob("SHA256SUMS")]
+    assert sums == "".join(f"{file.sha256}  {file.name}\n" for file in files.FILES)
     assert "W&B" in out
     assert not [path for path in Path("home").rglob("*") if "wandb" in path.name]
     assert not (the_run() / "wandb" / "cache").exists()  # copies of what was sent
@@ -268,6 +280,18 @@ def test_a_resumed_run_goes_on_under_the_same_id(command, server):
     assert {row["epoch"] for row in history(folder) if "train/loss" in row} == {1, 2}
 
 
+def test_a_test_of_its_own_is_in_the_run_that_it_judges(command, server):
+    folder, _ = server
+    assert command("fit", *QUICK, "--pictures=false", "--trainer.limit_test_batches=0")[0] == 0
+    first = json.loads((folder / "run.json").read_text())["name"]
+    assert "test/acc" not in streamed(folder, "wandb-summary.json")[-1]
+    wandb.teardown()
+    assert command("test", "--ckpt_path=best")[0] == 0
+    assert json.loads((folder / "run.json").read_text())["name"] == first
+    results = json.loads((the_run() / "results.json").read_text())
+    assert streamed(folder, "wandb-summary.json")[-1]["test/acc"] == results["test/acc"]
+
+
 LONG = ("fit", "--trainer.max_epochs=8", "--trainer.limit_train_batches=20", "--pictures=false")
 
 
@@ -277,6 +301,14 @@ def read_until(run, start):
         if line.startswith(start):
             return
     pytest.fail(f"no line began with {start!r}")
+
+
+def test_what_the_terminal_shows_is_the_log_of_the_run(server, process):
+    folder, _ = server
+    run = process("fit", *QUICK, "--pictures=false", environment={"WANDB_MODE": "online"})
+    assert run.communicate(timeout=90)[1] == ""
+    lines = "".join(streamed_lines(folder, "output.log"))
+    assert all(f"epoch {epoch}/2 " in lines for epoch in (1, 2))
 
 
 def assert_whole_with_one_warning(run, folder):
@@ -290,7 +322,7 @@ def assert_whole_with_one_warning(run, folder):
     assert (csv.parent / "results.json").exists()
 
 
-def test_the_server_dying_in_mid_run_costs_nothing_but_a_warning(process, server, tmp_path):
+def test_the_server_dying_in_mid_run_costs_nothing_but_a_warning(server, process, tmp_path):
     _, stand_in = server
     run = process(*LONG, environment={"WANDB_MODE": "online"})
     read_until(run, "epoch 2/8")
@@ -418,7 +450,7 @@ def test_a_broken_settings_file_of_the_users_costs_a_line(process, tmp_path):
     assert list((folder / "wandb").glob("offline-run-*"))
 
 
-def test_what_the_server_writes_is_one_printable_line(process, server, tmp_path):
+def test_what_the_server_writes_is_one_printable_line(server, process, tmp_path):
     folder, _ = server
     (folder / "refuse").write_text("no\x1b[2J\nsuch " + "x" * 1000)
     folder, (line,) = end(process(*SHORT, environment={"WANDB_MODE": "online"}), tmp_path)

@@ -75,7 +75,7 @@ class WandbLogger(LightningWandbLogger):
             settings = wandb.Settings(
                 project=project,
                 silent=True,  # our own lines name what matters of the client's
-                console="off",  # it holds nothing that metrics do not
+                console="wrap",
                 save_code=True,  # what differs from the commit; WANDB_SAVE_CODE=false leaves it out
                 init_timeout=SERVER_S,
                 finish_timeout=FINISH_S,
@@ -193,6 +193,22 @@ class WandbLogger(LightningWandbLogger):
             classes = [str(digit) for digit in range(10)]
             chart = wandb.plot.confusion_matrix(y_true=values[0], preds=values[1], class_names=classes)
             self.experiment.log({"test/errors": table, "test/confusion_matrix": chart})
+
+        if self.online:
+            self._attempt(log)
+
+    @rank_zero_only
+    def log_data(self, name: str, sums: dict[str, str]) -> None:
+        """Log a data set as the run's input: the SHA-256 sums of its files by their names, not the 50 MB; online only.
+
+        W&B keeps one version of equal sums, and shows which runs used it.
+        """
+
+        def log() -> None:
+            artifact = wandb.Artifact(name, type="dataset", metadata=sums)
+            with artifact.new_file("SHA256SUMS") as file:
+                file.writelines(f"{value}  {each}\n" for each, value in sums.items())
+            self.experiment.use_artifact(artifact)
 
         if self.online:
             self._attempt(log)
