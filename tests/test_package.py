@@ -97,7 +97,9 @@ def test_fit_trains_the_default_config_outside_of_the_checkout(how, sources, tmp
 
     options = ["--trainer.max_epochs=1", "--trainer.limit_test_batches=0", "--trainer.logger=false"]
     options += ["--trainer.limit_train_batches=10"] * (how != "wheel")  # a whole epoch once
-    print(ran(scripts / "lenet_lightning", "fit", *options, f"--data.root={ROOT / 'data'}", cwd=empty))
+    fit = (scripts / "lenet_lightning", "fit")
+    options += [f"--data.root={ROOT / 'data'}"]
+    print(ran(*fit, *options, cwd=empty))
 
     (config,) = empty.glob("runs/2*-default/config.yaml")
     print(config.read_text())
@@ -105,6 +107,14 @@ def test_fit_trains_the_default_config_outside_of_the_checkout(how, sources, tmp
     recipe["trainer"] = without(recipe["trainer"], {"max_epochs", "logger"})
     assert recipe["model"]
     assert_within(recipe, yaml.safe_load(config.read_text()))
+
+    # what it prints is the same run
+    (empty / "printed.yaml").write_text(ran(*fit, *options, "--print_config", cwd=empty))
+    ran(*fit, "--config=printed.yaml", cwd=empty)
+    (again,) = empty.glob("runs/2*-printed/config.yaml")
+    assert again.read_text() == config.read_text()
+    weights = [(each.parent / "weights.safetensors").read_bytes() for each in (config, again)]
+    assert weights[0] == weights[1]
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_every_config(sources):
