@@ -6,7 +6,7 @@ import traceback
 from importlib import import_module
 from importlib.metadata import version
 
-from lenet_lightning import output, signals
+from lenet_lightning import completion, output, signals
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 
 USAGE = """\
@@ -50,6 +50,8 @@ def main(args: list[str] | None = None) -> int:
     is gone; fit continues), 143 (SIGTERM).
     """
     args = sys.argv[1:] if args is None else list(args)
+    if completion.ASKED in os.environ:
+        args = completion.command(COMMANDS)
     debug = "--debug" in args
     if debug:
         args.remove("--debug")

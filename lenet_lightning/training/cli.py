@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lenet_lightning import run_folders, signals
+from lenet_lightning import completion, run_folders, signals
 from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.errors import UsageError, one_line, printable
 from lenet_lightning.networks import NETWORKS
@@ -94,6 +94,8 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; with the recorded settings where a checkpoint of a run is asked for, else with the default config."""
+        if completion.enter():
+            self._parser(self.asked).parse_args([])  # jsonargparse completes and exits
         fit = self.asked == "fit"
         if fit and self.default and not {arg.partition("=")[0] for arg in args} & {"--config", "-c", "--ckpt_path"}:
             args = [args[0], "--config", str(self.default), *args[1:]]  # not to parse twice
@@ -244,10 +246,7 @@ class CLI(LightningCLI):
 
 
 def main(
-    args: list[str],
-    model: MakesModel = DigitClassifier,
-    data: MakesData = MNISTDataModule,
-    default: Path | None = None,
+    args: list[str], model: MakesModel = DigitClassifier, data: MakesData = MNISTDataModule, default: Path | None = None
 ) -> None:
     """Run `fit`, `validate` or `test` with its options.
 
