@@ -17,6 +17,7 @@ from lenet_lightning.networks import NETWORKS
 from lenet_lightning.restricted import checked
 from lenet_lightning.training import schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
+from lenet_lightning.training.callbacks.kernel import of_kernel
 from lenet_lightning.training.callbacks.weight_average import DECAY, Decay, WeightAverage
 from lenet_lightning.training.optimizers import check_state
 
@@ -105,10 +106,11 @@ class DigitClassifier(LightningModule):
         """Return the callbacks of a fit, for any Trainer: they log the metrics of training and average the weights."""
         if self._trainer is None or self._trainer.state.fn != "fit":
             return []
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's
-        if not self.averaging or any(isinstance(each, AVERAGES) for each in callbacks):
-            return [EpochMetrics()]
-        return [EpochMetrics(), WeightAverage(self.averaging)]
+        users: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's
+        callbacks: list[Callback] = [EpochMetrics()]
+        if self.averaging and not any(isinstance(each, AVERAGES) for each in users):
+            callbacks.append(WeightAverage(self.averaging))
+        return [*callbacks, *of_kernel(self.trainer)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 10) of normalised images (N, 1, 28, 28)."""
