@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lenet_lightning import MNISTDataModule
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {language: ROOT / "docs" / f"tutorial{language}.ipynb" for language in ("", ".zh-CN")}
 
@@ -172,7 +174,7 @@ BOUNDS = {
 def test_the_notebook_runs_from_top_to_bottom_with_the_figures_it_states(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     (tmp_path / "docs").mkdir()
-    (ROOT / "data").mkdir(exist_ok=True)  # MNIST is fetched into it where it is not there yet
+    MNISTDataModule(str(ROOT / "data")).prepare_data()  # where it has to be fetched, that is told on stderr
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOKS[""], 4)
