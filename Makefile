@@ -4,7 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train weights sweep dashboard test test-wheel test-wandb test-demo test-faults test-scale test-usual test-real lint bench bench-full lock clean
+.PHONY: help install train weights sweep dashboard test test-wheel test-wandb test-demo test-faults test-scale test-usual test-notebook test-real lint bench bench-full lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-scale: $(INSTALLED) ## other machines than one: Slurm, several, file system
 
 test-usual: $(INSTALLED) ## what users reach for, at length: Trainer options, W&B, exports, pictures
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 -m usual
+
+test-notebook: $(INSTALLED) ## docs/tutorial.ipynb from top to bottom, its figures within bounds; fits in a kernel
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -m notebook
 
 test-real: $(INSTALLED) ## get the real MNIST, check its sums, train 2 epochs on it
 	$(VENV) -m pytest -m real -rP --no-header

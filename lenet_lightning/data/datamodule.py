@@ -23,6 +23,8 @@ EVAL_BATCH_SIZE = 1_000  # metrics do not depend on it; 1,000 is quick and still
 class MNISTDataModule(LightningDataModule):
     """The 60,000 split into training and validation, and the 10,000 for the test; of MNIST or a data set of its shape.
 
+    The defaults are those of configs/default.yaml.
+
     Batches are images (N, 1, 28, 28), float32, normalised, and labels (N,), int64; in a Trainer on its device. The
     order of the training samples and their distortion are functions of the seed, the epoch and the process; outside of
     a Trainer each pass is distorted anew. `train`, `val` and `test` are data sets of image (uint8) and label.
@@ -37,7 +39,7 @@ class MNISTDataModule(LightningDataModule):
         val_size: how many of the 60,000 are kept for validation. With 0 all are trained on, nothing is selected, and
             the last epoch's checkpoint is the run's.
         split_seed: seed of that choice, which does not depend on the training seed.
-        distortion: how training samples are augmented; by default not at all.
+        distortion: how training samples are augmented; `Distortion()`: not at all.
         mean: subtracted from pixels in [0, 1]; unless given, that of the network (from Python, of the tutorial's).
         std: the divisor of the difference; unless given, as the mean.
         name: of another data set, whose four files have MNIST's names and sizes, in <root>/<name>/raw/.
@@ -47,7 +49,7 @@ class MNISTDataModule(LightningDataModule):
         UsageError: of `name` and `sums` there is one alone, or `root` is no path.
         ValueError: another argument is out of its range.
 
-    >>> MNISTDataModule(batch_size=256, val_size=10_000).std
+    >>> MNISTDataModule(val_size=10_000).std
     0.3081
     """
 
@@ -57,10 +59,10 @@ class MNISTDataModule(LightningDataModule):
         self,
         root: str = "data",
         mirrors: tuple[str, ...] = MIRRORS,
-        batch_size: BatchSize = 64,
+        batch_size: BatchSize = 256,
         val_size: ValidationSize = 5_000,
         split_seed: SplitSeed = 0,
-        distortion: Distortion = Distortion(),  # noqa: B008 - frozen
+        distortion: Distortion = Distortion(rotation=10.0, scale=0.1, shift=1.5, shear=0.1, elastic=0.6),  # noqa: B008
         mean: Mean | None = None,
         std: Std | None = None,
         name: FolderName | None = None,

@@ -1,8 +1,11 @@
-"""The pictures of a run: its curves, its errors, and what its network computes."""
+"""Draw samples, curves, errors and what a network computes; each function returns a matplotlib figure.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+In Python it is `lenet_lightning.plots`: `plots.curves(rows)` in a notebook shows them, `.savefig("curves.png")` keeps
+them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import torch
@@ -12,82 +15,51 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from lenet_lightning.atomic import replacing
 from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
+
+__all__ = [
+    "calibration",
+    "confusion_matrix",
+    "curves",
+    "feature_maps",
+    "filters",
+    "predictions",
+    "rejection",
+    "samples",
+    "worst_errors",
+]
 
 # Okabe and Ito's palette, which people with any colour vision can distinguish
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 INK = "Greys"  # dark ink on white paper
 
 
-@dataclass(frozen=True)
-class PlotData:
-    """What the pictures are drawn from.
+class Drawn(Figure):
+    """A figure that a notebook shows as a picture, with or without `%matplotlib inline`."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=80)
+        return picture.getvalue()
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw loss and accuracy over the epochs, best epoch marked; logarithmic, or the end would be a flat line.
 
     Args:
-        rows: of metrics.csv.
-        network: the trained one, on the CPU.
-        images: (N, 1, 28, 28), uint8, the test samples.
-        normalised: (1, 1, 28, 28), the first of them as the network takes it.
-        labels: (N,).
-        logits: (N, 10).
-        originals: (M, 1, 28, 28), in [0, 1], training samples.
-        distorted: of these, in the same shape: each a distortion of all.
+        rows: one for each epoch, as in metrics.csv: `epoch`, `train/loss` (nats), `train/acc` (fraction) and, where it
+            was validated, `val/loss` and `val/acc`; numbers or text. Without validation there is no best epoch.
     """
-
-    rows: list[dict[str, str]]
-    network: nn.Module
-    images: Tensor
-    normalised: Tensor
-    labels: Tensor
-    logits: Tensor
-    originals: Tensor
-    distorted: list[Tensor]
-
-
-def draw(data: PlotData, folder: Path) -> list[Path]:
-    """Write the pictures as PNG files into `folder`, made if missing; return their paths.
-
-    Without rows of metrics.csv there are no curves, without convolutions no filters, without `feature_maps` no maps.
-
-    Raises:
-        OSError: the folder cannot be written to, or is full.
-    """
-    folder.mkdir(exist_ok=True)
-    drawn = {
-        curves: bool(data.rows),
-        confusion_matrix: True,
-        predictions: True,
-        worst_errors: True,
-        filters: any(isinstance(layer, nn.Conv2d) for layer in data.network.modules()),
-        feature_maps: hasattr(data.network, "feature_maps"),
-        samples: True,
-        rejection: True,
-        calibration: True,
-    }
-    paths = []
-    for picture in (picture for picture, has_material in drawn.items() if has_material):
-        paths.append(folder / f"{picture.__name__}.png")
-        with replacing(paths[-1]) as partial:
-            picture(data).savefig(partial, dpi=110)
-    return paths
-
-
-def curves(data: PlotData) -> Figure:
-    """Loss and accuracy over the epochs, best epoch marked; logarithmic, or the end would be a flat line.
-
-    Where nothing was validated there is the training alone, and no best epoch.
-    """
-    figure = Figure((11, 4.4), layout="constrained")
+    figure = Drawn((11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, subplot_kw={"yscale": "log", "autoscaley_on": False})
-    validated = [row for row in data.rows if row.get("val/acc")]
+    validated = [row for row in rows if row.get("val/acc")]
     for stage, colour, name in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
-        rows = [row for row in data.rows if row.get(f"{stage}/acc")]
-        if not rows:
+        known = [row for row in rows if row.get(f"{stage}/acc")]
+        if not known:
             continue
-        epochs = [int(row["epoch"]) for row in rows]
-        losses = [float(row[f"{stage}/loss"]) for row in rows]
-        errors = [max(1 - float(row[f"{stage}/acc"]), 1e-5) for row in rows]
+        epochs = [int(row["epoch"]) for row in known]
+        losses = [float(row[f"{stage}/loss"]) for row in known]
+        errors = [max(1 - float(row[f"{stage}/acc"]), 1e-5) for row in known]
         left.plot(epochs, losses, "o-", color=colour, label=name, markersize=4)
         right.plot(epochs, errors, "o-", color=colour, label=name, markersize=4)
     for axes in (left, right):
@@ -110,12 +82,17 @@ def curves(data: PlotData) -> Figure:
     return figure
 
 
-def confusion_matrix(data: PlotData) -> Figure:
-    """Counts of each label and prediction; only the errors are shaded."""
+def confusion_matrix(logits: Tensor, labels: Tensor) -> Figure:
+    """Draw the counts of each label and prediction; only the errors are shaded.
+
+    Args:
+        logits: (N, 10).
+        labels: (N,), the true digits.
+    """
     counts = torch.zeros(10, 10, dtype=torch.long)
-    counts.index_put_((data.labels, data.logits.argmax(1)), torch.tensor(1), accumulate=True)
+    counts.index_put_((labels, logits.argmax(1)), torch.tensor(1), accumulate=True)
     errors = counts.clone().fill_diagonal_(0)
-    figure = Figure((7.2, 6.6), layout="constrained")
+    figure = Drawn((7.2, 6.6), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(errors.numpy(), cmap="Oranges", vmin=0, vmax=max(int(errors.max()), 1))
     for true in range(10):
@@ -130,35 +107,42 @@ def confusion_matrix(data: PlotData) -> Figure:
     axes.set_xlabel("predicted digit")
     axes.set_ylabel("true digit")
     right = int(counts.diagonal().sum())
-    axes.set_title(f"{right:,} of {len(data.labels):,} right, {int(errors.sum()):,} wrong")
+    axes.set_title(f"{right:,} of {len(labels):,} right, {int(errors.sum()):,} wrong")
     figure.colorbar(shown, ax=axes, label="errors", shrink=0.8, ticks=MaxNLocator(integer=True))
     return figure
 
 
-def predictions(data: PlotData) -> Figure:
-    """The first ten test samples and their predictions."""
-    return _digits(data, torch.arange(10), "The first ten test samples", columns=5)
+def predictions(images: Tensor, logits: Tensor, labels: Tensor) -> Figure:
+    """Draw the first ten samples and their predictions.
+
+    Args:
+        images: (N, 1, 28, 28), uint8 or any numbers, the larger the more ink.
+        logits: (N, 10).
+        labels: (N,), the true digits.
+    """
+    shown = torch.arange(min(10, len(labels)))
+    return _digits(images, logits, labels, shown, "The first ten test samples", columns=5)
 
 
-def worst_errors(data: PlotData) -> Figure:
-    """The errors of the highest probability."""
-    errors = int((data.logits.argmax(1) != data.labels).sum())
+def worst_errors(images: Tensor, logits: Tensor, labels: Tensor) -> Figure:
+    """Draw the 24 errors of the highest probability; arguments as of `predictions`."""
+    errors = int((logits.argmax(1) != labels).sum())
     title = f"The most confident of {errors:,} errors: true digit, prediction, probability"
-    return _digits(data, surest_errors(data.logits, data.labels, 24), title, columns=8)
+    return _digits(images, logits, labels, surest_errors(logits, labels, 24), title, columns=8)
 
 
-def _digits(data: PlotData, indices: Tensor, title: str, columns: int) -> Figure:
+def _digits(images: Tensor, logits: Tensor, labels: Tensor, indices: Tensor, title: str, columns: int) -> Figure:
     rows = max(-(-len(indices) // columns), 1)
-    figure = Figure((1.5 * columns, 1.83 * rows + 0.4), layout="constrained")
+    figure = Drawn((1.5 * columns, 1.83 * rows + 0.4), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title(title, fontsize=12)
     wide, high = 32, 39  # of 28 pixels each, with two lines above it
     for place, index in enumerate(indices.tolist()):
         x, y = place % columns * wide, place // columns * high
-        probability, predicted = data.logits[index].softmax(0).max(0)
-        true = int(data.labels[index])
-        axes.imshow(data.images[index, 0].numpy(), cmap=INK, extent=(x, x + 28, y + 28, y))
+        probability, predicted = logits[index].softmax(0).max(0)
+        true = int(labels[index])
+        axes.imshow(images[index, 0].numpy(), cmap=INK, extent=(x, x + 28, y + 28, y))
         colour = "black" if true == int(predicted) else ORANGE
         text = f"{true}, predicted {int(predicted)}\n{100 * probability:.1f} %"
         axes.text(x + 14, y - 1, text, color=colour, fontsize=9, ha="center", va="bottom", in_layout=False)
@@ -166,12 +150,18 @@ def _digits(data: PlotData, indices: Tensor, title: str, columns: int) -> Figure
     return figure
 
 
-def filters(data: PlotData) -> Figure:
-    """The 5x5 filters of C1, on one scale."""
-    c1 = next(layer for layer in data.network.modules() if isinstance(layer, nn.Conv2d))
-    weights = c1.weight.detach()[:, 0]
+def filters(network: nn.Module) -> Figure:
+    """Draw the filters of C1, the network's first convolution of one map, on one scale.
+
+    Raises:
+        ValueError: the network has no convolution.
+    """
+    c1 = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if c1 is None:
+        raise ValueError(f"network must have a torch.nn.Conv2d, {type(network).__name__} has none; pass LeNet5")
+    weights = c1.weight.detach()[:, 0].cpu()
     largest = weights.abs().max().item()
-    figure = Figure((11, 2.6), layout="constrained")
+    figure = Drawn((11, 2.6), layout="constrained")
     figure.suptitle(f"C1: the {len(weights)} 5x5 filters (blue adds, red takes away)")
     row = figure.subplots(1, len(weights))
     _blank(row)
@@ -181,18 +171,29 @@ def filters(data: PlotData) -> Figure:
     return figure
 
 
-def feature_maps(data: PlotData) -> Figure:
-    """The first test sample on its way through the layers of maps."""
+def feature_maps(network: nn.Module, image: Tensor, digit: int) -> Figure:
+    """Draw a digit on its way through the layers of maps.
+
+    Args:
+        network: with a method `feature_maps`, as LeNet5's.
+        image: (1, 28, 28), normalised, on the network's device.
+        digit: what it is called.
+
+    Raises:
+        ValueError: the network has no `feature_maps`.
+    """
+    maps_of: Any = getattr(network, "feature_maps", None)
+    if maps_of is None:
+        raise ValueError(f"network must have a method feature_maps, {type(network).__name__} has none; see LeNet5's")
     with torch.no_grad():
-        maps_of: Any = data.network.feature_maps
-        layers = maps_of(data.normalised)
-    figure = Figure((12, 4.6), layout="constrained")
-    figure.suptitle(f"A {int(data.labels[0])} through the network (the lighter, the stronger)")
+        layers = {name: maps.cpu() for name, maps in maps_of(image.unsqueeze(0)).items()}
+    figure = Drawn((12, 4.6), layout="constrained")
+    figure.suptitle(f"A {digit} through the network (the lighter, the stronger)")
     ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 7])
     axes = left.subplots()
     axes.set_axis_off()
     axes.set_title("input", fontsize=9)
-    axes.imshow(data.images[0, 0].numpy(), cmap="gray")
+    axes.imshow(image[0].cpu().numpy(), cmap="gray")
     rows = right.subplots(4, 1)
     for axes, (name, maps) in zip(rows, layers.items(), strict=True):
         axes.set_axis_off()
@@ -202,14 +203,20 @@ def feature_maps(data: PlotData) -> Figure:
     return figure
 
 
-def samples(data: PlotData) -> Figure:
-    """Training samples, unchanged and distorted."""
-    rows = [data.originals, *data.distorted]
-    columns = len(data.originals)
-    figure = Figure((columns, len(rows) + 0.5), layout="constrained")
+def samples(originals: Tensor, distorted: Sequence[Tensor] = ()) -> Figure:
+    """Draw samples in a row, and distortions of them in rows below.
+
+    Args:
+        originals: (N, 1, 28, 28), in [0, 1].
+        distorted: of these, in the same shape: each a distortion of all.
+    """
+    rows = [originals, *distorted]
+    columns = len(originals)
+    figure = Drawn((columns, len(rows) + 0.5), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
-    axes.set_title("Training samples: unchanged (top), and distorted as the network gets them")
+    title = "Training samples"
+    axes.set_title(f"{title}: unchanged (top), and distorted as the network gets them" if distorted else title)
     axes.imshow(_tiles(torch.cat(rows), columns, gap=2), cmap=INK, vmin=0, vmax=1)
     return figure
 
@@ -219,10 +226,15 @@ def _tiles(images: Tensor, columns: int, gap: int) -> Any:
     return make_grid(images, nrow=columns, padding=gap, pad_value=float("nan"))[0].numpy()
 
 
-def rejection(data: PlotData) -> Figure:
-    """The error on the rest against the fraction that is rejected."""
-    rejected, error = rejection_curve(data.logits, data.labels)
-    figure = Figure((7.5, 4.8), layout="constrained")
+def rejection(logits: Tensor, labels: Tensor) -> Figure:
+    """Draw the error on the rest against the fraction that is rejected.
+
+    Args:
+        logits: (N, 10).
+        labels: (N,), the true digits.
+    """
+    rejected, error = rejection_curve(logits, labels)
+    figure = Drawn((7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.plot((100 * rejected).numpy(), (100 * error).numpy(), color=BLUE)
     for target in TARGET_ERRORS:
@@ -241,16 +253,21 @@ def rejection(data: PlotData) -> Figure:
     return figure
 
 
-def calibration(data: PlotData) -> Figure:
-    """Accuracy against probability: equal where the network is calibrated."""
-    probability, predicted = data.logits.softmax(1).max(1)
-    right = (predicted == data.labels).double()
+def calibration(logits: Tensor, labels: Tensor) -> Figure:
+    """Draw accuracy against probability: equal where the network is calibrated.
+
+    Args:
+        logits: (N, 10).
+        labels: (N,), the true digits.
+    """
+    probability, predicted = logits.softmax(1).max(1)
+    right = (predicted == labels).double()
     bins = (probability * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     counts = torch.bincount(bins, minlength=CALIBRATION_BINS)
     centres = (torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     filled = counts > 0
     accuracy = torch.bincount(bins, right, minlength=CALIBRATION_BINS)[filled] / counts[filled]
-    figure = Figure((6.4, 6.4), layout="constrained")
+    figure = Drawn((6.4, 6.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], "--", color=GREY, label="calibrated")
     upper.plot(centres[filled].numpy(), accuracy.numpy(), "o-", color=BLUE, label="this network")

@@ -62,7 +62,9 @@ class HistoricalClassifier(DigitClassifier):
         if label_smoothing and loss != "cross_entropy":
             raise ValueError(f"model.label_smoothing must be 0 with model.loss {loss}, got {label_smoothing}")
         of_today = "constant" if schedule == "paper" else schedule
-        super().__init__(network, optimizer, of_today, schedule_interval, warmup, label_smoothing, compile, weights)
+        super().__init__(
+            network, optimizer, of_today, schedule_interval, warmup, label_smoothing, compile, weights, 0.0
+        )
         named = schedule if isinstance(schedule, str) else "constant"
         self.save_hyperparameters({"loss": loss, "schedule": named}, logger=False)
         self._loss = LOSSES[loss]

@@ -21,8 +21,8 @@ DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
 def classifier(
     network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
     loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
-    optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-    schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "constant",
+    optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.05, fused=True),
+    schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "onecycle",
     schedule_interval: Literal["epoch", "step"] = "epoch",
     warmup: OpenUnitInterval = 0.2,
     label_smoothing: ClosedUnitInterval = 0.0,

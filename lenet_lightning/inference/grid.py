@@ -7,18 +7,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, one_line, printable, remedy
-from lenet_lightning.inference import picture
+from lenet_lightning.inference import card, picture
+from lenet_lightning.inference.card import FAINT, GAP, HEAD, INK, SIDE
 from lenet_lightning.inference.recognizer import Answer
 from lenet_lightning.inference.rows import Row
 
 # more cells would be too many to look at
 MOST = 60
 
-_SIDE = 140  # of the picture, of the 28 x 28 (5 times enlarged), and of the bars
-_GAP = 12
-_HEAD = 26
-_CELL = (3 * _SIDE + 4 * _GAP, _SIDE + _HEAD + 2 * _GAP)
-_BAR, _BEST, _INK, _FAINT = "#9db4d3", "#1f4e9c", "#1a1a1a", "#8a8a8a"
+_CELL = (3 * SIDE + 4 * GAP, SIDE + HEAD + 2 * GAP)
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -50,31 +47,22 @@ def _cell(row: Row, answer: Answer | None) -> Image.Image:
     cell = Image.new("RGB", _CELL, "white")
     pen = ImageDraw.Draw(cell)
     font, large = ImageFont.load_default(12), ImageFont.load_default(16)
-    left, top = _GAP, _GAP + _HEAD
-    pen.text((left, _GAP), _short(one_line(Path(row.name).name), font, 2 * _SIDE), _INK, font)
+    left, top = GAP, GAP + HEAD
+    pen.text((left, GAP), _short(one_line(Path(row.name).name), font, 2 * SIDE), INK, font)
     if answer is None or row.source is None:
-        pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * _GAP), _INK, font)
+        pen.text((left, top), _short(row.error or "", font, _CELL[0] - 2 * GAP), INK, font)
         return cell
     if not isinstance(row.source, str):
         row.source.seek(0)
-    shown = picture.thumbnail(row.source, _SIDE)
-    cell.paste(shown, (left + (_SIDE - shown.width) // 2, top + (_SIDE - shown.height) // 2))
-    pen.rectangle((left - 1, top - 1, left + _SIDE, top + _SIDE), outline="#d0d0d0")
-    left += _SIDE + _GAP
+    shown = picture.thumbnail(row.source, SIDE)
+    cell.paste(shown, (left + (SIDE - shown.width) // 2, top + (SIDE - shown.height) // 2))
+    pen.rectangle((left - 1, top - 1, left + SIDE, top + SIDE), outline="#d0d0d0")
+    left += SIDE + GAP
     if answer.probabilities is None or answer.seen is None:
-        pen.text((left, top), answer.notice or "", _FAINT, large)
+        pen.text((left, top), answer.notice or "", FAINT, large)
         return cell
-    cell.paste(Image.fromarray(answer.seen).resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left, top))
-    left += _SIDE + _GAP
-    best = answer.ranked[0]
-    result = f"{best}  {answer.probabilities[best]:.1%}" + ("  rejected" if answer.rejected else "")
-    pen.text((left, _GAP - 3), result, _FAINT if answer.rejected else _BEST, large)
-    step = _SIDE / 10
-    for digit, probability in enumerate(answer.probabilities):
-        y = top + digit * step
-        pen.text((left, y), str(digit), _INK, font)
-        length = round((_SIDE - 18) * float(probability))
-        pen.rectangle((left + 16, y + 2, left + 16 + length, y + step - 3), _BEST if digit == best else _BAR)
+    card.seen(cell, answer.seen, left, top)
+    card.bars(cell, answer.probabilities, answer.rejected, left + SIDE + GAP, top)
     return cell
 
 

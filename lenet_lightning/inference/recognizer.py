@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import onnx_session, picture
+from lenet_lightning.inference.card import card
 
 # images that go through the network at once: more are no faster and take memory
 BATCH_SIZE = 256
@@ -37,6 +39,12 @@ class Answer:
     def ranked(self) -> list[int]:
         """The ten digits, most probable first; none if blank."""
         return [] if self.probabilities is None else np.argsort(-self.probabilities, kind="stable").tolist()
+
+    def _repr_png_(self) -> bytes:
+        """Return the PNG that a notebook shows: the framed digit, its bars and the notice."""
+        png = BytesIO()
+        card(self.seen, self.probabilities, self.rejected, self.notice).save(png, "PNG", optimize=True)
+        return png.getvalue()
 
 
 class Recognizer:

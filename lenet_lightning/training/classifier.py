@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -17,30 +17,41 @@ from lenet_lightning.networks import NETWORKS
 from lenet_lightning.restricted import checked
 from lenet_lightning.training import schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
+from lenet_lightning.training.callbacks.kernel import of_kernel
+from lenet_lightning.training.callbacks.weight_average import DECAY, Decay, WeightAverage
 from lenet_lightning.training.optimizers import check_state
 
 Batch = tuple[Tensor, Tensor]
 
+AVERAGES = (WeightAveraging, StochasticWeightAveraging)
+
 
 class DigitClassifier(LightningModule):
-    """A classifier of ten digits, and how it is trained; the defaults are the tutorial's.
+    """A classifier of ten digits, and how it is trained; the defaults are those of configs/default.yaml.
 
     A batch is images (N, 1, 28, 28), normalised, and labels (N,). Logged are `val/loss` (nats), `val/acc`, `test/loss`
     and `test/acc` (fractions), means over all samples, and what EpochMetrics logs of the training. A checkpoint has no
-    optimizer's class, none of torch's schedules and no code of a network: pass them to `load_from_checkpoint`.
+    optimizer's class, none of torch's schedules, no decay and no code of a network: pass them to
+    `load_from_checkpoint`.
+
+    The tutorial's recipe is `DigitClassifier(optimizer=lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
+    schedule="constant", averaging=0)` and `MNISTDataModule(batch_size=64, distortion=Distortion())`, 50 epochs.
 
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or a module of your own: images to logits (N, 10).
         optimizer: any torch.optim optimizer that takes dense gradients and one pass for each step: `SGD`, `AdamW`, ...
             with its own settings (`optimizer.lr`).
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step,
-            momentum and betas stay as they are; or any of torch.optim.lr_scheduler, with its own settings
-            (`schedule.step_size`), or lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
+            momentum and betas stay as they are, and the trainer needs max_epochs or max_steps; or any of
+            torch.optim.lr_scheduler, with its own settings (`schedule.step_size`), or
+            lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
         schedule_interval: whether one of torch's schedules moves after each epoch or each step.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of the training loss spreads over all ten classes.
         compile: whether to compile the training step with torch.compile: half a minute, then quicker steps.
         weights: a .safetensors, .pth or .ckpt file of this network, to begin the training with; `~` is replaced.
+        averaging: decay of the moving average of the weights that WeightAverage keeps, 0 for none. A trainer's own
+            callback that averages takes its place; on the command line it is `--averaging`.
 
     Raises:
         ValueError: an argument is none of those that it can be, or out of its range.
@@ -51,13 +62,14 @@ class DigitClassifier(LightningModule):
     def __init__(
         self,
         network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
-        optimizer: OptimizerCallable = lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-        schedule: Literal["constant", "onecycle"] | LRSchedulerCallable = "constant",
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.05, fused=True),
+        schedule: Literal["constant", "onecycle"] | LRSchedulerCallable = "onecycle",
         schedule_interval: Literal["epoch", "step"] = "epoch",
         warmup: OpenUnitInterval = 0.2,
         label_smoothing: ClosedUnitInterval = 0.0,
         compile: bool = False,
         weights: str | Path | None = None,
+        averaging: Decay = DECAY,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module) and network not in NETWORKS:
@@ -75,6 +87,7 @@ class DigitClassifier(LightningModule):
         self._scheduler = None if isinstance(schedule, str) else schedule
         self._interval = schedule_interval
         self.label_smoothing: float = checked(ClosedUnitInterval, "label_smoothing", label_smoothing)
+        self.averaging: float = checked(Decay, "averaging", averaging)
         # plain values, for a checkpoint to be read safely: jsonargparse has number types of its own. The optimizer and
         # torch's schedules are none: a checkpoint holds their state, the run's config.yaml their settings.
         name = network if isinstance(network, str) else type(network).__name__
@@ -90,8 +103,14 @@ class DigitClassifier(LightningModule):
         """Raise UsageError if a trainer cannot train this: for subclasses, asked before any process is started."""
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return the callback that logs the metrics of training, for any Trainer."""
-        return [EpochMetrics()]
+        """Return the callbacks of a fit, for any Trainer: they log the metrics of training and average the weights."""
+        if self._trainer is None or self._trainer.state.fn != "fit":
+            return []
+        users: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's
+        callbacks: list[Callback] = [EpochMetrics()]
+        if self.averaging and not any(isinstance(each, AVERAGES) for each in users):
+            callbacks.append(WeightAverage(self.averaging))
+        return [*callbacks, *of_kernel(self.trainer)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 10) of normalised images (N, 1, 28, 28)."""

@@ -92,6 +92,11 @@ class CLI(LightningCLI):
         """Add what is neither of the trainer, the model nor the data."""
         add_options(parser, self.seed_everything_default)
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Leave the average to the command's own option, where the model has one of that name, too."""
+        if any(action.dest == "model.averaging" for action in parser._actions):
+            parser.link_arguments("averaging", "model.averaging")
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; with the recorded settings where a checkpoint of a run is asked for, else with the default config."""
         if completion.enter():
@@ -190,6 +195,7 @@ class CLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(one_line(error, 2_000)) from error  # the cause may come last
+        self.model.averaging = self.config[self.asked].averaging  # of any model, with an argument for it or without
         refusals.check_launched(self.trainer)
         self.peers.open(self.trainer)
         if self.peers.first:

@@ -12,8 +12,8 @@ from jsonargparse.typing import restricted_number_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lenet_lightning.errors import UsageError, one_line
+from lenet_lightning.training.callbacks.weight_average import DECAY, Decay
 
-Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="from 0 to 4,294,967,295")
 
 
@@ -87,7 +87,7 @@ def add_options(parser: LightningArgumentParser, seed: int | None) -> None:
     parser.add_argument(
         "--averaging",
         type=Decay,
-        default=0.0,
+        default=DECAY,
         help="decay of an exponential moving average of the weights, which is then what is validated, tested and "
         "kept; 0 for none",
     )
@@ -129,20 +129,25 @@ def prepared(args: list[str]) -> list[str]:
 
 
 def without_leaks(args: list[str]) -> list[str]:
-    """Return the arguments so that a flag's optimizer takes no settings of another class's, which a config names."""
+    """Return the arguments so that an optimizer takes no settings of the one before it, a default's or a config's."""
     pairs = itertools.pairwise([*args, ""])
     values = [(arg.partition("=")[0], arg.partition("=")[2] or after) for arg, after in pairs]
-    configured = None
+    configured, named = DEFAULT_OPTIMIZER, False
     for text in (value for flag, value in values if flag in ("--config", "-c")):
         with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError):
             # a config is a file, or the settings themselves
             tree = yaml.safe_load(text if text.startswith("{") else Path(text).read_text())
             optimizer = tree["model"]["optimizer"]
-            configured = optimizer if isinstance(optimizer, str) else optimizer["class_path"]
+            configured, named = optimizer if isinstance(optimizer, str) else optimizer["class_path"], True
     for at, (flag, value) in enumerate(values):
-        if flag == "--model.optimizer" and configured and value.rpartition(".")[2] != configured.rpartition(".")[2]:
-            return [*args[:at], f"--model.optimizer={__name__}.{NoSettings.__name__}", *args[at:]]
-    return args
+        if flag == "--model.optimizer" and value.rpartition(".")[2] != configured.rpartition(".")[2]:
+            args = [*args[:at], NONE_BEFORE, *args[at:]]
+            break
+    return [*args[:1], NONE_BEFORE, *args[1:]] if named else args
+
+
+# of DigitClassifier
+DEFAULT_OPTIMIZER = "AdamW"
 
 
 class NoSettings(torch.optim.Optimizer):
@@ -150,6 +155,9 @@ class NoSettings(torch.optim.Optimizer):
 
     def __init__(self, params: Any) -> None:
         raise NotImplementedError
+
+
+NONE_BEFORE = f"--model.optimizer={__name__}.{NoSettings.__name__}"
 
 
 def _config_first(args: list[str]) -> list[str]:

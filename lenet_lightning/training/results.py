@@ -145,12 +145,12 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trai
     Raises:
         OSError: the run's folder cannot be written to, or is full.
     """
-    from lenet_lightning.evaluation import plots  # matplotlib: half a second that other commands need not wait
+    from lenet_lightning.evaluation import pictures  # matplotlib: half a second that other commands need not wait
 
     predictions = predictions_of(trainer)
     originals = data.originals.images[:10].float() / 255
     generator = torch.Generator().manual_seed(0)
-    plot_data = plots.PlotData(
+    material = pictures.Material(
         rows=read_rows(run / metrics_csv.NAME)[0],
         network=copy.deepcopy(model.network).cpu(),
         images=data.test.images,
@@ -160,7 +160,7 @@ def draw(run: Path, model: DigitClassifier, data: MNISTDataModule, trainer: Trai
         originals=originals,
         distorted=[data.distortion(originals, generator) for _ in range(5)] if data.distortion else [],
     )
-    return plots.draw(plot_data, run / PICTURES)
+    return pictures.draw(material, run / PICTURES)
 
 
 def are_missing(path: Path) -> bool:

@@ -115,7 +115,7 @@ def test_test_is_the_ten_thousand_in_order(module, fake_mnist):
 
 
 def test_every_training_digit_once_per_epoch_each_epoch_in_its_own_order(module):
-    data = module(val_size=58_000, batch_size=300)
+    data = module(val_size=58_000, batch_size=300, distortion=Distortion())
     seen = record(data, epochs=2)["train"][1:]
     orders = [torch.cat([images for images, _ in epoch]) for epoch in seen]
     expected = sorted(rows(data.train))
@@ -205,7 +205,7 @@ def test_fabric_takes_the_loaders(module):
     data.setup("fit")
     fabric = Fabric(accelerator="cpu", devices=1)
     images, _ = next(iter(fabric.setup_dataloaders(data.train_dataloader())))
-    assert DigitClassifier()(images).shape == (64, 10)
+    assert DigitClassifier()(images).shape == (data.batch_size, 10)
 
 
 def test_predictions_are_of_the_test_digits_in_order(module):

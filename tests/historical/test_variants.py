@@ -87,4 +87,4 @@ def test_fit_shows_them_epoch_by_epoch(fake_mnist):
 
 def test_variants_without_a_distortion_are_refused():
     with pytest.raises(ValueError, match=r"data\.variants"):
-        VariedMNIST(variants=9)
+        VariedMNIST(variants=9, distortion=Distortion())

@@ -13,7 +13,6 @@ def sgd(lr):
 QUIET = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
-    pytest.mark.filterwarnings("ignore:You called `self.log"),
 ]
 
 

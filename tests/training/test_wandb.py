@@ -15,7 +15,7 @@ import yaml
 
 from lenet_lightning.data import files
 from lenet_lightning.training.loggers.wandb import WandbLogger
-from tests.evaluation.test_plots import NAMES as PICTURES
+from tests.evaluation.test_pictures import NAMES as PICTURES
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2")

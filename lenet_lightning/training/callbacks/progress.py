@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lenet_lightning.training import notebooks
+
 
 class EpochLines(ProgressBar):
     """One plain line per finished epoch, numbered from 1; on a terminal, a bar over the whole training below them.
@@ -18,7 +20,7 @@ class EpochLines(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         # named, or rich would take any encoding for UTF-8
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False)
         self._bar: Progress | None = None
 
     def disable(self) -> None:
@@ -34,15 +36,16 @@ class EpochLines(ProgressBar):
         kept = [each for each in trainer.checkpoint_callbacks if getattr(each, "monitor", None) == "val/acc"]
         self._best = max((float(getattr(each, "best_model_score", None) or 0) for each in kept), default=0.0)
         self._unprinted: int | None = None
-        if self._console.is_terminal and not self._console.quiet:
+        if self._console.is_terminal and not self._console.quiet and not notebooks.in_kernel():
             self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}"),
+                TextColumn("{task.fields[epoch]}"),
                 BarColumn(None),
                 MofNCompleteColumn(),
                 TextColumn("steps"),
                 TimeRemainingColumn(),
                 console=self._console,
-                refresh_per_second=4,
+                # a notebook keeps each state of the bar of its `!python -m lenet_lightning fit`
+                refresh_per_second=0.5 if notebooks.of_kernel() else 4,
                 transient=True,
                 expand=True,
             )

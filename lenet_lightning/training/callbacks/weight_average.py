@@ -1,9 +1,15 @@
 """An exponential moving average of the weights: what is validated, tested and kept."""
 
+from jsonargparse.typing import restricted_number_type
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)], docstring="from 0 to below 1")
+
+# that of the recommended recipe, configs/default.yaml
+DECAY = 0.998
 
 
 class WeightAverage(WeightAveraging):
@@ -20,7 +26,7 @@ class WeightAverage(WeightAveraging):
         ValueError: decay is out of range.
     """
 
-    def __init__(self, decay: float = 0.998) -> None:
+    def __init__(self, decay: float = DECAY) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be from 0 to below 1, got {decay}")
         self.decay = decay
@@ -31,6 +37,16 @@ class WeightAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
         if self._average_model:
             trainer.precision_plugin.convert_module(self._average_model)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the average in the network's place while it is trained; afterwards it may be another network's."""
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the weights that training continues with back."""
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_end(trainer, pl_module)
 
     def _mix(self, averages: list[Tensor], weights: list[Tensor], steps: Tensor | int) -> None:
         n = int(steps) + 1  # the first step's weights are taken as they are

@@ -1,9 +1,13 @@
+import inspect
+import io
+
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from lenet_lightning import LeNet5
-from lenet_lightning.evaluation import plots
+from lenet_lightning import LeNet5, plots
+from lenet_lightning.evaluation import pictures
 
 NAMES = {
     "curves",
@@ -31,7 +35,7 @@ def plot_data():
         if validated:
             rows = [row | {"val/loss": row["train/loss"], "val/acc": row["train/acc"]} for row in rows]
         originals = torch.rand(10, 1, 28, 28)
-        return plots.PlotData(
+        return pictures.Material(
             rows=rows,
             network=LeNet5(),
             images=torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8),
@@ -45,6 +49,10 @@ def plot_data():
     return make
 
 
+def outcome(material):
+    return material.logits, material.labels
+
+
 @pytest.mark.usual
 @pytest.mark.parametrize(
     "odd",
@@ -52,7 +60,7 @@ def plot_data():
     ids=str,
 )
 def test_all_are_drawn_whatever_the_run_was(plot_data, tmp_path, odd):
-    paths = plots.draw(plot_data(**odd), tmp_path / "pictures")
+    paths = pictures.draw(plot_data(**odd), tmp_path / "pictures")
     assert {path.stem for path in paths} == NAMES - ({"curves"} if odd.get("epochs") == 0 else set())
     for path in paths:
         with Image.open(path) as picture:
@@ -61,7 +69,7 @@ def test_all_are_drawn_whatever_the_run_was(plot_data, tmp_path, odd):
 
 
 def test_the_confusion_matrix_shades_errors_alone(plot_data):
-    axes = plots.confusion_matrix(plot_data(wrong=5)).axes[0]
+    axes = plots.confusion_matrix(*outcome(plot_data(wrong=5))).axes[0]
     shaded = axes.images[0].get_array()
     assert shaded.trace() == 0
     assert shaded.sum() == 5
@@ -71,10 +79,32 @@ def test_the_confusion_matrix_shades_errors_alone(plot_data):
 def test_the_most_probable_error_comes_first(plot_data):
     case = plot_data(wrong=3)
     case.logits[1] *= 2
-    first = plots.worst_errors(case).axes[0].texts[0].get_text()
+    first = plots.worst_errors(case.images, *outcome(case)).axes[0].texts[0].get_text()
     assert first.startswith("1, predicted 2")
 
 
 def test_the_best_epoch_is_marked(plot_data):
-    figure = plots.curves(plot_data(epochs=4))
+    figure = plots.curves(plot_data(epochs=4).rows)
     assert "best: epoch 4" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_a_notebook_shows_a_figure_as_a_picture(plot_data):
+    shown = plots.rejection(*outcome(plot_data()))._repr_png_()
+    with Image.open(io.BytesIO(shown), formats=["PNG"]) as picture:
+        assert picture.width > 300
+
+
+def test_what_a_network_has_not_is_named():
+    plain = torch.nn.Linear(784, 10)
+    with pytest.raises(ValueError, match=r"network must have a torch\.nn\.Conv2d, Linear has none"):
+        plots.filters(plain)
+    with pytest.raises(ValueError, match="network must have a method feature_maps, Linear has none"):
+        plots.feature_maps(plain, torch.zeros(1, 28, 28), 7)
+
+
+def test_every_public_drawing_is_complete_in_help():
+    assert set(plots.__all__) == NAMES
+    for name in plots.__all__:
+        drawing = getattr(plots, name)
+        assert drawing.__doc__.startswith("Draw ")
+        assert inspect.signature(drawing).return_annotation is Figure
