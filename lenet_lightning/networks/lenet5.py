@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lenet_lightning.networks import phases
 from lenet_lightning.networks.pooling import AveragePool
 
 
@@ -39,7 +40,14 @@ class LeNet5(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
-        x = self.flatten(self.feature_maps(images)["S4"])  # (N, 400)
+        x = self.flatten(self._s4(images))  # (N, 400)
         x = torch.relu(self.linear1(x))  # (N, 120)
         x = torch.relu(self.linear2(x))  # (N, 84)
         return self.linear3(x)  # (N, 10)
+
+    def _s4(self, images: Tensor) -> Tensor:
+        layers = self.conv1, self.pool1, self.conv2, self.pool2
+        # not in eval mode: what a network reads must not depend on how many images it is given
+        if not self.training or type(self) is not LeNet5 or not phases.are_quicker(images, *layers):
+            return self.feature_maps(images)["S4"]
+        return phases.pooled_relu_conv(phases.pooled_relu_conv(images, self.conv1), self.conv2)

@@ -15,11 +15,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from lenet_lightning import weights as weights_files
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.restricted import checked
-from lenet_lightning.training import schedules
+from lenet_lightning.training import optimizers, parts, schedules
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
 from lenet_lightning.training.callbacks.kernel import of_kernel
 from lenet_lightning.training.callbacks.weight_average import DECAY, Decay, WeightAverage
-from lenet_lightning.training.optimizers import check_state
 
 Batch = tuple[Tensor, Tensor]
 
@@ -77,12 +76,8 @@ class DigitClassifier(LightningModule):
         self.network = NETWORKS[network]() if isinstance(network, str) else network
         if weights is not None:
             weights_files.start(self.network, Path(weights).expanduser())
-        if not callable(optimizer):
-            raise ValueError(f"optimizer must be a function of the parameters, got {optimizer!r}")
-        if schedule not in ("constant", "onecycle") and not callable(schedule):
-            raise ValueError(f"schedule must be constant, onecycle or a function of the optimizer, got {schedule}")
-        if schedule_interval not in ("epoch", "step"):
-            raise ValueError(f"schedule_interval must be epoch or step, got {schedule_interval}")
+        optimizers.check(optimizer)
+        schedules.check(schedule, schedule_interval)
         self.optimizer = optimizer
         self._scheduler = None if isinstance(schedule, str) else schedule
         self._interval = schedule_interval
@@ -97,7 +92,7 @@ class DigitClassifier(LightningModule):
         self.val_acc = MulticlassAccuracy(10, average="micro")
         self.test_acc = MulticlassAccuracy(10, average="micro")
         self.example_input_array = torch.zeros(1, 1, 28, 28)
-        self._step = torch.compile(self.step, dynamic=False) if compile else self.step
+        self._step = torch.compile(self.step, dynamic=False) if compile else self._in_parts
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Raise UsageError if a trainer cannot train this: for subclasses, asked before any process is started."""
@@ -126,6 +121,11 @@ class DigitClassifier(LightningModule):
         logits = self.network(images)
         return logits, self.loss(logits, labels)
 
+    def _in_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        own = any(getattr(type(self), name) is not getattr(DigitClassifier, name) for name in ("step", "loss"))
+        split = not own and parts.can_split(self.network, batch[0])
+        return parts.step(self.network, self.loss, *batch) if split else self.step(batch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return loss and logits of a batch, of which EpochMetrics makes an epoch's metrics, as logging is slow."""
         logits, loss = self._step(batch)
@@ -153,7 +153,7 @@ class DigitClassifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise UsageError where a fit is to go on with another optimizer than the checkpoint's."""
         if self._trainer and self._trainer.state.fn == "fit":
-            check_state(self.optimizer(self.network.parameters()), checkpoint)
+            optimizers.check_state(self.optimizer(self.network.parameters()), checkpoint)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule.

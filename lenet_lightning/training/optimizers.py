@@ -1,4 +1,4 @@
-"""Whether a training can go on with an optimizer."""
+"""Which optimizers can be taken, and which a training can go on with."""
 
 from typing import Any
 
@@ -7,6 +7,16 @@ from torch.optim import Optimizer
 from lenet_lightning.errors import UsageError
 
 OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr"}
+
+
+def check(optimizer: Any) -> None:
+    """Check the argument of DigitClassifier that makes an optimizer.
+
+    Raises:
+        ValueError: it is no function.
+    """
+    if not callable(optimizer):
+        raise ValueError(f"optimizer must be a function of the parameters, got {optimizer!r}")
 
 
 def check_state(optimizer: Optimizer, checkpoint: dict[str, Any]) -> None:

@@ -10,6 +10,18 @@ from torch.optim.lr_scheduler import OneCycleLR
 from lenet_lightning.errors import UsageError
 
 
+def check(schedule: Any, interval: str) -> None:
+    """Check the arguments of DigitClassifier that choose a schedule.
+
+    Raises:
+        ValueError: one is none of those that it can be.
+    """
+    if schedule not in ("constant", "onecycle") and not callable(schedule):
+        raise ValueError(f"schedule must be constant, onecycle or a function of the optimizer, got {schedule}")
+    if interval not in ("epoch", "step"):
+        raise ValueError(f"schedule_interval must be epoch or step, got {interval}")
+
+
 def onecycle(optimizer: Optimizer, warmup: float, trainer: Trainer) -> dict[str, Any]:
     """Return the schedule that rises to the optimizer's rate and falls to zero at the trainer's last step.
 

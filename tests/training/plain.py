@@ -16,7 +16,7 @@ QUIET = [
 ]
 
 
-def fit(model, digits, epochs, batch_size=20, callbacks=()):
+def fit(model, digits, epochs, batch_size=20, callbacks=(), **settings):
     loader = DataLoader(TensorDataset(*digits), batch_size)
     trainer = Trainer(
         max_epochs=epochs,
@@ -28,6 +28,7 @@ def fit(model, digits, epochs, batch_size=20, callbacks=()):
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         callbacks=list(callbacks),
+        **settings,
     )
     trainer.fit(model, loader, loader)
     return trainer
