@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -16,13 +16,10 @@ from lenet_lightning import weights as weights_files
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.restricted import checked
 from lenet_lightning.training import optimizers, parts, schedules
-from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
-from lenet_lightning.training.callbacks.kernel import of_kernel
-from lenet_lightning.training.callbacks.weight_average import DECAY, Decay, WeightAverage
+from lenet_lightning.training.callbacks.plain_fit import of_fit
+from lenet_lightning.training.callbacks.weight_average import DECAY, Decay
 
 Batch = tuple[Tensor, Tensor]
-
-AVERAGES = (WeightAveraging, StochasticWeightAveraging)
 
 
 class DigitClassifier(LightningModule):
@@ -30,20 +27,15 @@ class DigitClassifier(LightningModule):
 
     A batch is images (N, 1, 28, 28), normalised, and labels (N,). Logged are `val/loss` (nats), `val/acc`, `test/loss`
     and `test/acc` (fractions), means over all samples, and what EpochMetrics logs of the training. A checkpoint has no
-    optimizer's class, none of torch's schedules, no decay and no code of a network: pass them to
-    `load_from_checkpoint`.
-
-    The tutorial's recipe is `DigitClassifier(optimizer=lambda params: torch.optim.SGD(params, lr=0.001, momentum=0.9),
-    schedule="constant", averaging=0)` and `MNISTDataModule(batch_size=64, distortion=Distortion())`, 50 epochs.
+    optimizer's class, no schedule of torch's, no decay, no network's code: pass them to `load_from_checkpoint`.
 
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or a module of your own: images to logits (N, 10).
         optimizer: any torch.optim optimizer that takes dense gradients and one pass for each step: `SGD`, `AdamW`, ...
             with its own settings (`optimizer.lr`).
         schedule: `constant`; `onecycle`: the rate rises to the optimizer's lr and falls to zero at the last step,
-            momentum and betas stay as they are, and the trainer needs max_epochs or max_steps; or any of
-            torch.optim.lr_scheduler, with its own settings (`schedule.step_size`), or
-            lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
+            momentum and betas stay as they are; or any of torch.optim.lr_scheduler, with its own settings
+            (`schedule.step_size`), or lightning.pytorch.cli.ReduceLROnPlateau with its `monitor`.
         schedule_interval: whether one of torch's schedules moves after each epoch or each step.
         warmup: fraction of the steps in which onecycle rises.
         label_smoothing: probability mass that the target of the training loss spreads over all ten classes.
@@ -79,14 +71,13 @@ class DigitClassifier(LightningModule):
         optimizers.check(optimizer)
         schedules.check(schedule, schedule_interval)
         self.optimizer = optimizer
-        self._scheduler = None if isinstance(schedule, str) else schedule
-        self._interval = schedule_interval
+        self._schedule, self._interval = schedule, schedule_interval
         self.label_smoothing: float = checked(ClosedUnitInterval, "label_smoothing", label_smoothing)
         self.averaging: float = checked(Decay, "averaging", averaging)
         # plain values, for a checkpoint to be read safely: jsonargparse has number types of its own. The optimizer and
         # torch's schedules are none: a checkpoint holds their state, the run's config.yaml their settings.
         name = network if isinstance(network, str) else type(network).__name__
-        plain = {"network": name, "schedule": "constant" if self._scheduler else schedule}
+        plain = {"network": name, "schedule": schedule if isinstance(schedule, str) else "constant"}
         plain["warmup"] = checked(OpenUnitInterval, "warmup", warmup)
         self.save_hyperparameters(plain | {"label_smoothing": self.label_smoothing}, logger=False)
         self.val_acc = MulticlassAccuracy(10, average="micro")
@@ -99,13 +90,7 @@ class DigitClassifier(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callbacks of a fit, for any Trainer: they log the metrics of training and average the weights."""
-        if self._trainer is None or self._trainer.state.fn != "fit":
-            return []
-        users: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's
-        callbacks: list[Callback] = [EpochMetrics()]
-        if self.averaging and not any(isinstance(each, AVERAGES) for each in users):
-            callbacks.append(WeightAverage(self.averaging))
-        return [*callbacks, *of_kernel(self.trainer)]
+        return of_fit(self.trainer, self.averaging) if self._trainer and self._trainer.state.fn == "fit" else []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 10) of normalised images (N, 1, 28, 28)."""
@@ -162,8 +147,4 @@ class DigitClassifier(LightningModule):
             UsageError: onecycle without an end: neither max_epochs nor max_steps is set.
         """
         optimizer = self.optimizer(self.network.parameters())
-        if self._scheduler:
-            return [optimizer], [schedules.of_torch(self._scheduler(optimizer), self._interval, self.trainer)]
-        if self.hparams["schedule"] == "constant":
-            return optimizer
-        return [optimizer], [schedules.onecycle(optimizer, self.hparams["warmup"], self.trainer)]
+        return schedules.beside(optimizer, self._schedule, self._interval, self.hparams["warmup"], self.trainer)

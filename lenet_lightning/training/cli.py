@@ -26,14 +26,7 @@ from lenet_lightning.training.parser import NOT_OPTIONS, Parser, add_options, pr
 from lenet_lightning.training.peers import Peers
 from lenet_lightning.training.process import tuned
 from lenet_lightning.training.quiet import quiet_lightning
-
-LOGGERS = ("metrics_csv.MetricsCSV", "wandb.WandbLogger")
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "default_root_dir": "runs",
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "logger": [{"class_path": f"lenet_lightning.training.loggers.{name}"} for name in LOGGERS],
-}
+from lenet_lightning.training.trainer_defaults import TRAINER_DEFAULTS, leave_defaults_out
 
 # classes, or functions that return one of their objects
 MakesModel: TypeAlias = Callable[..., DigitClassifier]
@@ -168,8 +161,7 @@ class CLI(LightningCLI):
             trainer.logger = trainer.enable_checkpointing = False
             return
         if trainer.barebones:
-            trainer.logger = trainer.enable_checkpointing = trainer.enable_progress_bar = False
-            trainer.enable_model_summary = trainer.num_sanity_val_steps = None
+            leave_defaults_out(trainer)
         if trainer.fast_dev_run or trainer.barebones:
             return
         if self.told:

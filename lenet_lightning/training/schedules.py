@@ -22,6 +22,19 @@ def check(schedule: Any, interval: str) -> None:
         raise ValueError(f"schedule_interval must be epoch or step, got {interval}")
 
 
+def beside(optimizer: Optimizer, schedule: Any, interval: str, warmup: float, trainer: Trainer) -> Any:
+    """Return an optimizer and the schedule that DigitClassifier's arguments choose, as `configure_optimizers` does.
+
+    Raises:
+        UsageError: as `onecycle`.
+    """
+    if schedule == "constant":
+        return optimizer
+    if schedule == "onecycle":
+        return [optimizer], [onecycle(optimizer, warmup, trainer)]
+    return [optimizer], [of_torch(schedule(optimizer), interval, trainer)]
+
+
 def onecycle(optimizer: Optimizer, warmup: float, trainer: Trainer) -> dict[str, Any]:
     """Return the schedule that rises to the optimizer's rate and falls to zero at the trainer's last step.
 

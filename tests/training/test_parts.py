@@ -1,4 +1,4 @@
-"""A step in parts is the step: the same loss, gradients, hooks, errors and random numbers, at each run the same bits."""
+"""A step in parts is the step: the same loss, gradients, hooks, errors, random numbers, and bits at each run."""
 
 import multiprocessing
 import os
