@@ -62,7 +62,8 @@ class MNISTDataModule(LightningDataModule):
         batch_size: BatchSize = 256,
         val_size: ValidationSize = 5_000,
         split_seed: SplitSeed = 0,
-        distortion: Distortion = Distortion(rotation=10.0, scale=0.1, shift=1.5, shear=0.1, elastic=0.6),  # noqa: B008 - frozen
+        # it is frozen
+        distortion: Distortion = Distortion(rotation=10.0, scale=0.1, shift=1.5, shear=0.1, elastic=0.6),  # noqa: B008
         mean: Mean | None = None,
         std: Std | None = None,
         name: FolderName | None = None,

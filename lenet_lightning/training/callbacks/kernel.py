@@ -22,7 +22,7 @@ def of_kernel(trainer: Trainer) -> list[Callback]:
     quiet_lightning()
     before: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
     users = [each for each in before if type(each) not in REPLACED]
-    trainer.callbacks = users  # type: ignore[attr-defined]
+    trainer.callbacks = users  # type: ignore[attr-defined]  # as above
     bars = [each for each in before if isinstance(each, ProgressBar)]
     if not bars or type(bars[0]) not in (RichProgressBar, EpochLines):
         return [StopButton()]  # there is to be none, or it is one of the user's own

@@ -45,4 +45,4 @@ class LiveCurves(Callback):
         if self._shown:
             self._shown.update(figure)
         else:
-            self._shown = display(figure, display_id=True)  # type: ignore[no-untyped-call]
+            self._shown = display(figure, display_id=True)  # type: ignore[no-untyped-call]  # IPython has few types
