@@ -15,19 +15,15 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import arrays, framing, transparency
+from lenet_lightning.inference import arrays, formats, framing, transparency
 from lenet_lightning.inference.bounded import BoundedFile, TooMuchError, check_exif
 
 INVERT = ("auto", "yes", "no")
 
-# no others: Pillow runs a program to read PostScript
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-
 # a phone's largest; decoding takes five bytes a pixel
 MAX_PIXELS = 50_000_000
-# its decoder takes three times as much memory as the others
-MAX_PIXELS_WEBP = 20_000_000
+# whose decoders take several times as much memory as the others
+MAX_PIXELS_OF = {"WEBP": 20_000_000, "HEIF": 25_000_000}
 # JPEG's limit; a longer strip takes much memory and holds no digit
 MAX_SIDE = 65_535
 
@@ -127,7 +123,9 @@ def _is_animated(image: Image.Image) -> bool:
         return False
     if image.format == "GIF" and image.tile and isinstance(image.fp, BoundedFile):
         return image.fp.has_second_frame(image)
-    return getattr(image, "is_animated", False)
+    return (
+        getattr(image, "is_animated", False) and image.format != "MPO"
+    )  # a telephone's JPEG, with smaller copies behind it
 
 
 def _orientation(image: Image.Image) -> int:
@@ -166,8 +164,8 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
                 if isinstance(picture, Path | str):
                     opened = closing.enter_context(open(picture, "rb"))
                 file = BoundedFile(opened)
-                image = closing.enter_context(Image.open(file, formats=FORMATS))
-            most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+                image = closing.enter_context(Image.open(file, formats=formats.readable(file.head)))
+            most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
             if image.width * image.height > most:
                 raise Image.DecompressionBombError
             if max(image.size) > MAX_SIDE:
@@ -180,8 +178,10 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"must have at most {most // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
-        reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
-    except TooMuchError as error:
+        reason = (
+            f"must be a picture ({', '.join(formats.FORMATS)}), is something else or damaged; save it as one of these"
+        )
+    except (TooMuchError, UsageError) as error:
         reason = str(error)
     # a damaged file can make its decoder raise anything, and some intact ones cannot be converted
     except Exception as error:

@@ -17,7 +17,7 @@ from lenet_lightning import Recognizer, weights
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError
 from lenet_lightning.inference import framing, picture
-from tests.inference import corpus
+from tests.inference import corpus, telephone
 from tests.inference.renderings import TURNS
 
 ROOT = Path(__file__).parents[2]
@@ -87,10 +87,17 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
     assert done.stdout == f"{path}: cannot be read: Permission denied; change its permissions\n", done.stderr
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_heic_without_pillow_heif_is_named_with_the_extra(tmp_path, monkeypatch):
+    telephone.heic(tmp_path / "seven.jpg", corpus.seven())
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(RunError, match=r"seven\.jpg: must be .*, is HEIC, .*'lenet_lightning\[heic\]', or save it as"):
+        picture.frame(tmp_path / "seven.jpg")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "HEIF"])
 def test_a_file_cut_off_or_changed_anywhere_is_read_or_is_a_run_error(kind):
     stream = io.BytesIO()
-    corpus.drawn(corpus.SEVEN, side=60).save(stream, kind)
+    corpus.drawn(corpus.SEVEN, side=60, mode="RGB").save(stream, kind)
     whole = stream.getvalue()
     rng = np.random.default_rng(0)
     for place in rng.integers(0, len(whole), 60):
