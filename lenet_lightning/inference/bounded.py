@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, Literal
 
 from PIL import ImageFile
 
+_HEAD = 64  # bytes that tell a file's format
+
 # while the headers are read; a WebP file is read whole
 _HEADER_READS = 3_000
 _HEADER_BYTES = 8_000_000
@@ -44,6 +46,9 @@ class TooMuchError(Exception):
 class BoundedFile:
     """A picture file, open for reading, that raises TooMuchError once more of it is read than a picture needs.
 
+    Attributes:
+        head: the bytes that it begins with.
+
     Raises:
         TooMuchError: its chunks or directories are too many or too large.
     """
@@ -58,8 +63,9 @@ class BoundedFile:
         self._most_reads, self._most_bytes, self._where = _HEADER_READS, _HEADER_BYTES, "before its pixels"
         self._most_scans: int | None = None
         self._exif = self._last = b""
-        head = file.read(8)
-        if head == b"\x89PNG\r\n\x1a\n":
+        self.head = head = file.read(_HEAD)
+        if head.startswith(b"\x89PNG\r\n\x1a\n"):
+            file.seek(8)
             _check_chunks(file)
         elif head[:2] in (b"II", b"MM"):
             _check_directories(file)

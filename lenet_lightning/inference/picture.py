@@ -1,5 +1,6 @@
 """Read any picture of a digit, from a file or memory, as an image framed like MNIST's."""
 
+import io
 import itertools
 import os
 import stat
@@ -8,25 +9,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import framing
+from lenet_lightning.inference import arrays, formats, framing, transparency
 from lenet_lightning.inference.bounded import BoundedFile, TooMuchError, check_exif
 
 INVERT = ("auto", "yes", "no")
 
-# no others: Pillow runs a program to read PostScript
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-
 # a phone's largest; decoding takes five bytes a pixel
 MAX_PIXELS = 50_000_000
-# its decoder takes three times as much memory as the others
-MAX_PIXELS_WEBP = 20_000_000
+# whose decoders take several times as much memory as the others
+MAX_PIXELS_OF = {"WEBP": 20_000_000, "HEIF": 25_000_000}
 # JPEG's limit; a longer strip takes much memory and holds no digit
 MAX_SIDE = 65_535
 
@@ -35,7 +32,7 @@ _LARGE = (2000, 2000)
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _TILE = (4096, 256)  # columns and rows that are converted at once
 
-Picture = Path | str | BinaryIO | Image.Image | np.ndarray
+Picture = Path | str | BinaryIO | bytes | Image.Image | np.ndarray | list[Any]
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,12 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
     """Find the digit in a picture and frame it as MNIST does; a picture that is already framed so is kept as it is.
 
     Args:
-        picture: a file's path, an open file, a PIL image, or an array or tensor (height, width), (1, height, width) or
-            (height, width, 1 to 4).
+        picture: a file's path, an open file or its bytes, a PIL image, or what `arrays.as_image` takes.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
 
     Raises:
         RunError: the picture is damaged, not a picture, of an unsupported format, or too large.
-        UsageError: the array has another shape or type; one with colours must be uint8 or bool.
+        UsageError: it is none of these; as `arrays.as_image`.
     """
     grey, notices = _grey(picture)
     for ink in {"auto": (grey, 255 - grey), "yes": (grey,), "no": (255 - grey,)}[invert]:
@@ -90,7 +86,7 @@ def _joined(notices: list[str]) -> str | None:
 
 
 def thumbnail(picture: Picture, side: int) -> Image.Image:
-    """Return the picture in colour, on white and upright, its longest side at most `side` pixels.
+    """Return the picture in colour, opaque and upright, its longest side at most `side` pixels.
 
     Errors are those of `frame`.
     """
@@ -103,13 +99,13 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
         few.getexif()[ExifTags.Base.Orientation] = _orientation(image)
         upright = ImageOps.exif_transpose(few)
         upright.thumbnail((side, side))
-        white = Image.new("RGBA", upright.size, "white")
-        white.alpha_composite(upright)
-        return white.convert("RGB")
+        laid = Image.new("RGBA", upright.size, transparency.backing(upright))
+        laid.alpha_composite(upright)
+        return laid.convert("RGB")
 
 
 def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
-    """Return the picture's grey levels (height, width), uint8, upright and on white, and notices."""
+    """Return the picture's grey levels (height, width), uint8, upright and opaque, and notices."""
     with _opened(picture) as image:
         animated = _is_animated(image)
         image.draft("L", _LARGE)
@@ -127,7 +123,9 @@ def _is_animated(image: Image.Image) -> bool:
         return False
     if image.format == "GIF" and image.tile and isinstance(image.fp, BoundedFile):
         return image.fp.has_second_frame(image)
-    return getattr(image, "is_animated", False)
+    return (
+        getattr(image, "is_animated", False) and image.format != "MPO"
+    )  # a telephone's JPEG, with smaller copies behind it
 
 
 def _orientation(image: Image.Image) -> int:
@@ -139,8 +137,15 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
-    if not isinstance(picture, Image.Image) and hasattr(picture, "__array__"):  # tensors have it, too
-        picture = _from_array(np.asarray(picture))
+    if not isinstance(picture, Image.Image) and arrays.is_array(picture):
+        picture = arrays.as_image(picture)
+    elif isinstance(picture, bytes | bytearray | memoryview):
+        picture = io.BytesIO(picture)
+    elif not isinstance(picture, Image.Image | Path | str) and not hasattr(picture, "read"):
+        raise UsageError(
+            "a picture must be a path, an open file, its bytes, a PIL image, an array, a tensor or a list of rows, "
+            f"got {type(picture).__name__}"
+        )
     if isinstance(picture, Path | str):
         name = printable(picture)
         _check_file(picture, name)
@@ -155,10 +160,12 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
             if isinstance(picture, Image.Image):
                 image = picture
             else:
-                opened = closing.enter_context(open(picture, "rb")) if isinstance(picture, Path | str) else picture
+                opened: Any = picture
+                if isinstance(picture, Path | str):
+                    opened = closing.enter_context(open(picture, "rb"))
                 file = BoundedFile(opened)
-                image = closing.enter_context(Image.open(file, formats=FORMATS))
-            most = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+                image = closing.enter_context(Image.open(file, formats=formats.readable(file.head)))
+            most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
             if image.width * image.height > most:
                 raise Image.DecompressionBombError
             if max(image.size) > MAX_SIDE:
@@ -171,8 +178,10 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"must have at most {most // 1_000_000} million pixels, has more; make it smaller"
     except UnidentifiedImageError:
-        reason = f"must be a picture ({', '.join(FORMATS)}), is something else or damaged; save it as one of these"
-    except TooMuchError as error:
+        reason = (
+            f"must be a picture ({', '.join(formats.FORMATS)}), is something else or damaged; save it as one of these"
+        )
+    except (TooMuchError, UsageError) as error:
         reason = str(error)
     # a damaged file can make its decoder raise anything, and some intact ones cannot be converted
     except Exception as error:
@@ -195,33 +204,14 @@ def _check_file(path: Path | str, name: str) -> None:
         raise RunError(f"{name}: cannot be read: {os.strerror(13)}; change its permissions")
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    values = array * np.uint8(255) if array.dtype == bool else array
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    elif values.ndim == 3 and values.shape[0] == 1 and values.shape[2] > 4:  # as torchvision's data sets return it
-        values = values[0]
-    if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (2, 3, 4))):
-        raise UsageError(
-            "an array must be (height, width), (1, height, width) or (height, width, 1 to 4), not empty, "
-            f"got {array.shape}"
-        )
-    if values.dtype == np.uint8:
-        return Image.fromarray(values)
-    if values.ndim == 3 or values.dtype.kind not in "uif":
-        kinds = "uint8 or bool" if values.ndim == 3 else "numbers or bool"
-        raise UsageError(f"an array of shape {array.shape} must hold {kinds}, got {array.dtype}; convert it")
-    with np.errstate(over="ignore"):  # becomes infinity, which is refused
-        return Image.fromarray(values.astype(np.float32))
-
-
 def _levels(image: Image.Image) -> np.ndarray:
     deep = image.mode in _DEEP
     clear = image.has_transparency_data
+    backing = transparency.backing(image) if clear else "white"
     low, high = cast(tuple[float, float], image.getextrema()) if deep else (0, 255)  # all deep modes have one band
     grey = np.empty((image.height, image.width), np.uint8)
     columns, lines = _TILE
-    # in tiles: the whole picture as floats or on white would take much memory
+    # in tiles: the whole picture as floats or made opaque would take much memory
     for left, top in itertools.product(range(0, image.width, columns), range(0, image.height, lines)):
         box = (left, top, min(left + columns, image.width), min(top + lines, image.height))
         tile = image if box == (0, 0, *image.size) else image.crop(box)
@@ -231,9 +221,9 @@ def _levels(image: Image.Image) -> np.ndarray:
                 raise ValueError("it has pixels that are not finite numbers")
             levels = np.rint((values - low) * (255 / max(high - low, 1e-30)))
         elif clear:
-            white = Image.new("RGBA", tile.size, "white")
-            white.alpha_composite(tile.convert("RGBA"))
-            levels = np.asarray(white.convert("L"))
+            laid = Image.new("RGBA", tile.size, backing)
+            laid.alpha_composite(tile.convert("RGBA"))
+            levels = np.asarray(laid.convert("L"))
         else:
             # Pillow converts these two to grey only by way of RGB
             coloured = tile.convert("RGB") if tile.mode in ("CMYK", "HSV") else tile

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import answers, picture, progress, reading
+from lenet_lightning.inference import answers, formats, picture, progress, reading
 from lenet_lightning.inference.recognizer import Recognizer
 from lenet_lightning.inference.rows import FIELDS, Row
 
@@ -130,9 +130,9 @@ def _named(name: str) -> list[Row]:
     if not os.path.isdir(path):  # path.is_dir() would raise where it may not look
         return [Row(str(path), _encodable(name))]
     try:
-        pictures = (each for each in path.iterdir() if each.suffix.lower() in picture.SUFFIXES)
+        pictures = (each for each in path.iterdir() if each.suffix.lower() in formats.SUFFIXES)
         inside = sorted(str(each) for each in pictures if not os.path.isdir(each))
-        error = f"must hold pictures ({', '.join(picture.SUFFIXES)}), has none; pass another folder"
+        error = f"must hold pictures ({', '.join(formats.SUFFIXES)}), has none; pass another folder"
     except OSError as failure:
         inside, error = [], f"cannot be read: {failure.strerror}; pass another folder"
     if not inside:

@@ -91,7 +91,7 @@ class Recognizer:
         return "" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right"
 
     def __call__(self, image: picture.Picture) -> Answer:
-        """Predict the digit in one picture: a path, an open file, a PIL image, array or tensor (see `picture.frame`).
+        """Predict the digit in one picture, in any form that `picture.frame` takes.
 
         Raises:
             RunError: the picture is damaged, not a picture, too large, or cannot be read safely.

@@ -14,7 +14,8 @@ from PIL import Image
 from lenet_lightning import LeNet5, weights
 from lenet_lightning.__main__ import main
 from lenet_lightning.errors import RunError, UsageError
-from lenet_lightning.inference import picture
+from lenet_lightning.inference import formats, picture
+from tests.inference import telephone
 
 # the same examples every time: a failure here should be one everywhere
 bounded = settings(
@@ -39,10 +40,11 @@ GOOD_WEIGHTS = files()
 def pictures():
     grey = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))
     made = {}
-    for kind in picture.FORMATS:
+    for kind in formats.FORMATS:
         stream = io.BytesIO()
         Image.fromarray(grey).save(stream, kind)
         made[kind] = stream.getvalue()
+    made["HEIC"] = telephone.heic_bytes(Image.fromarray(grey))
     return made
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from lenet_lightning.inference import picture
-from tests.inference import corpus
+from tests.inference import corpus, telephone
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 10  # of CPU
@@ -128,7 +128,15 @@ def runs(run, lines, side=7000):
     return b"BM" + struct.pack("<IHHI", 0, 0, 0, 54 + len(palette)) + header + palette + run * lines + b"\0\1"
 
 
+def heic_that_claims(side, claimed):
+    """Decoders find out late that a picture is larger than its file says."""
+    whole = telephone.heic_bytes(Image.new("L", (side, side), 200))
+    at = whole.index(b"ispe") + 8
+    return whole[:at] + struct.pack(">II", claimed, claimed) + whole[at + 8 :]
+
+
 REFUSED = {
+    "large.heic": (lambda: heic_that_claims(64, 5_001), "25 million pixels"),
     "scans.jpg": (lambda: scans(35_000, 7000), "20 scans"),
     "scans hidden.jpg": (lambda: scans(35_000, 3000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), "111 scans"),
     "scans of a small one.jpg": (lambda: scans(35_000, 8), "1,000 scans"),
@@ -195,6 +203,7 @@ def noise(*shape):
 
 
 READ = {
+    "large enough.heic": lambda: telephone.heic_bytes(Image.new("RGB", (5_700, 4_280), "white")),
     "most scans.jpg": lambda: scans(14, 7000, None, cheap=False),
     "most scans of a small one.jpg": lambda: scans(800, 1000, None, cheap=False),
     "noise.jpg": lambda: saved(noise(7000, 7000, 3), "JPEG", quality=95, subsampling=0),
@@ -259,6 +268,13 @@ def test_a_hostile_picture_is_refused_in_a_line(tmp_path, name):
     assert re.fullmatch(
         rf"{re.escape(str(path))}: must have at most [^\n]*({rule})[^\n]*; (save it again|make it smaller)", error
     )
+
+
+def test_a_heic_larger_than_it_claims_is_refused_within_bounds(tmp_path):
+    path = tmp_path / "larger.heic"
+    path.write_bytes(heic_that_claims(4_000, 100))
+    (error,) = read(path)
+    assert error.startswith(f"{path}: cannot be read: ")
 
 
 @pytest.mark.parametrize("name", READ)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tests.inference import telephone
 from tests.inference.renderings import TURNS
 
 SEVEN = [(0.3, 0.25), (0.7, 0.25), (0.45, 0.78)]
@@ -141,6 +142,7 @@ FRAMES = "only the first of its frames was read"
 NO_PICTURE = (
     "must be a picture (PNG, JPEG, GIF, BMP, WEBP, TIFF), is something else or damaged; save it as one of these"
 )
+A_PDF = "must be a picture (PNG, JPEG, GIF, BMP, WEBP, TIFF), is a PDF; save its page as a PNG"
 TOO_LARGE = "must have at most 50 million pixels, has more; make it smaller"
 TOO_LONG = "must have at most 65,535 pixels a side, has more; make it smaller"
 NOT_FINITE = "cannot be read: it has pixels that are not finite numbers; save it again"
@@ -162,6 +164,10 @@ def _write(text):
     return lambda path: path.write_bytes(text)
 
 
+def _seven(make, *args):
+    return lambda path: make(path, seven(), *args)
+
+
 def _image(build, **options):
     return lambda path: build().save(path, **options)
 
@@ -176,7 +182,10 @@ BAD = [
     Case("drawing.eps", _write(EPS), error=NO_PICTURE),
     Case("drawing.png", _write(EPS), error=NO_PICTURE),
     Case("drawing.svg", _write(SVG), error=NO_PICTURE),
-    Case("page.pdf", _write(PDF), error=NO_PICTURE),
+    Case("page.pdf", _write(PDF), error=A_PDF),
+    Case("page.png", _write(b"\n" + PDF), error=A_PDF),
+    Case("truncated.heic", _seven(telephone.cut_heic), error=NO_PICTURE),
+    Case("too large.heic", _seven(telephone.heic_that_claims, 5_001, 5_000), error=TOO_LARGE.replace("50", "25")),
     Case("bomb.png", lambda path: path.write_bytes(_png(30_000, 30_000)), error=TOO_LARGE),
     Case("just too large.png", lambda path: path.write_bytes(_png(10_000, 5_001)), error=TOO_LARGE),
     Case(
@@ -232,6 +241,12 @@ GOOD = [
     Case("white on black.png", _image(lambda: seven(ground="black", ink="white")), 7),
     Case("colour.png", _image(lambda: seven(mode="RGB", ground="cornsilk", ink="navy")), 7),
     Case("colour.jpg", _image(lambda: seven(mode="RGB", ground="cornsilk", ink="navy")), 7),
+    Case("chrome.jfif", _image(seven, format="JPEG"), 7),
+    Case("telephone.jpg", _seven(telephone.mpo), 7),
+    Case("telephone.mpo", _seven(telephone.mpo), 7),
+    Case("telephone.heic", _seven(telephone.heic), 7),
+    *[Case(f"turned {turn}.heic", _seven(telephone.turned_heic, turn), 7) for turn in (3, 6, 8)],
+    Case("telephone's, with another suffix.jpg", _seven(telephone.heic), 7),
     Case("progressive.jpg", _image(seven, progressive=True), 7),
     Case("cmyk adobe.jpg", _adobe_cmyk, 7),
     Case("cmyk plain.jpg", _plain_cmyk, 7),
