@@ -47,6 +47,9 @@ def main(args: list[str]) -> int:
         "--weights", metavar="FILE", help=".safetensors, .ckpt, .pth or .onnx (default: the newest run)"
     )
     parser.add_argument(
+        "--insist", action="store_true", help="use weights of others even if they misread MNIST's validation digits"
+    )
+    parser.add_argument(
         "--invert", choices=picture.INVERT, default="auto", help="light ink on dark ground (default: auto)"
     )
     parser.add_argument("--line", action="store_true", help="each picture holds a row of separate digits")
@@ -82,7 +85,7 @@ def main(args: list[str]) -> int:
     failed = False
     if options.output:
         asked, failed = answers.left(asked, options.output)
-    recognizer = Recognizer(options.weights, options.invert, options.reject_below)
+    recognizer = Recognizer(options.weights, options.invert, options.reject_below, options.insist)
     print(f"weights {printable(recognizer.weights)}{recognizer.accuracy}", file=sys.stderr)
     rows: list[Row] = []
     with ExitStack() as stack:
