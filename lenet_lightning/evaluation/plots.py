@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 
 from lenet_lightning.atomic import replacing
+from lenet_lightning.evaluation import confusion
 from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
 
 # Okabe and Ito's palette, which people with any colour vision can distinguish
@@ -112,27 +113,7 @@ def curves(data: PlotData) -> Figure:
 
 def confusion_matrix(data: PlotData) -> Figure:
     """Counts of each label and prediction; only the errors are shaded."""
-    counts = torch.zeros(10, 10, dtype=torch.long)
-    counts.index_put_((data.labels, data.logits.argmax(1)), torch.tensor(1), accumulate=True)
-    errors = counts.clone().fill_diagonal_(0)
-    figure = Figure((7.2, 6.6), layout="constrained")
-    axes = figure.subplots()
-    shown = axes.imshow(errors.numpy(), cmap="Oranges", vmin=0, vmax=max(int(errors.max()), 1))
-    for true in range(10):
-        for predicted in range(10):
-            count = int(counts[true, predicted])
-            if count:
-                on_dark = true != predicted and count > 0.6 * int(errors.max())
-                colour = GREY if true == predicted else "white" if on_dark else "black"
-                axes.text(predicted, true, f"{count:,}", ha="center", va="center", color=colour, in_layout=False)
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
-    axes.set_xlabel("predicted digit")
-    axes.set_ylabel("true digit")
-    right = int(counts.diagonal().sum())
-    axes.set_title(f"{right:,} of {len(data.labels):,} right, {int(errors.sum()):,} wrong")
-    figure.colorbar(shown, ax=axes, label="errors", shrink=0.8, ticks=MaxNLocator(integer=True))
-    return figure
+    return confusion.confusion_matrix(data.labels.numpy(), data.logits.argmax(1).numpy())
 
 
 def predictions(data: PlotData) -> Figure:

@@ -44,7 +44,7 @@ class Recognizer:
     """Predicts the handwritten digit in a picture of any kind.
 
     Args:
-        weights: a .safetensors, .ckpt, .pth, .pt or .onnx file, of others, too; by default those of the newest run below
+        weights: a .safetensors, .ckpt, .pth, .pt or .onnx file, of others too; by default those of the newest run below
             `runs`, else those that come with the package.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it for each picture.
         reject_below: answers are rejected whose two best logits differ by less (LeCun et al. 1998, section III.C).
