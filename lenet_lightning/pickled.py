@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ def _checked_zip(content: bytes) -> bytes:
         raise _Refusal(f"it has more than {MOST_ENTRIES:,} entries")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
+        if any(entry.filename.lower().endswith("/constants.pkl") for entry in entries):
+            raise _Refusal("it is a TorchScript archive")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise _Refusal("it is compressed, which torch.save never does")
         # stored entries take as many bytes as they have, unless they overlap
@@ -77,8 +79,6 @@ def _checked_zip(content: bytes) -> bytes:
         records = {entry.filename.lower(): (entry.filename, archive.read(entry)) for entry in entries}
     if len(records) != len(entries):
         raise _Refusal("two of its entries have the same name")
-    if any(name.endswith("/constants.pkl") for name in records):
-        raise _Refusal("it is a TorchScript archive")
     # torch's reader ignores the case of names
     for name, (_, record) in records.items():
         if name.endswith("data.pkl"):
@@ -99,7 +99,16 @@ def _checked_pickles(content: bytes) -> bytes:
     return content
 
 
-def _check_pickle(stream: BinaryIO) -> None:
+def _stranger(name: str, whole: bytes) -> str:
+    """Return what a pickle holds that names something else than tensors and plain values."""
+    if re.search(r"_rebuild_qtensor|torch qu?int\d+$", name):
+        return "it holds quantised tensors"
+    what = "a whole module" if b"torch.nn.modules" in whole else "an object"
+    named = one_line(name.replace(" ", "."), 80)
+    return f"it holds something other than tensors and plain values: {what} of class {named}"
+
+
+def _check_pickle(stream: io.BytesIO) -> None:
     """Go through a pickle without building anything; refuse what would take long to build or to hash.
 
     A few bytes can describe tuples of tuples so large that hashing them, in C, never ends, or so deep that it crashes.
@@ -110,7 +119,7 @@ def _check_pickle(stream: BinaryIO) -> None:
     argument: Any
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "GLOBAL" and not _GLOBALS.fullmatch(argument):
-            raise _Refusal("it holds something other than tensors and plain values, or is damaged")
+            raise _Refusal(_stranger(argument, stream.getvalue()))
         if opcode.name == "MARK":
             marks.append(len(stack))
         elif opcode.name in ("BINPUT", "LONG_BINPUT"):

@@ -1,4 +1,4 @@
-"""Read and write weights files: .safetensors of this project; `fit`'s .ckpt and the tutorial's .pth are only read."""
+"""Read and write weights files: .safetensors of this project; `fit`'s .ckpt and files of others are only read."""
 
 import json
 import struct
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lenet_lightning.adapted import adapt, is_state_dict
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.metadata import DIGITS, METADATA_KEY, check_metadata, check_size, parse_metadata
@@ -25,22 +26,15 @@ SHIPPED = Path(__file__).with_name("lenet5.safetensors")
 # bytes of a .safetensors file's header; ours have 1,000
 MOST_HEADER = 1_000_000
 
+# before the names in a checkpoint of `fit`: of the weight average, if there is one, and of the network
+_OURS = ("averaged.module.", "network.")
+
 # types that are converted to float32: torch's, and safetensors' names for them
 FLOATS = {
     torch.float32: "F32",
     torch.float64: "F64",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
-}
-
-# the tutorial writes its network in three forms: each one's names of the layers; LeNet5 has those of the first
-FORMS = {
-    form: dict(zip(("conv1", "conv2", "linear1", "linear2", "linear3"), names, strict=True))
-    for form, names in {
-        "v1": ("conv1", "conv2", "linear1", "linear2", "linear3"),
-        "v2": ("model.0", "model.3", "model.7", "model.9", "model.11"),
-        "v3": ("conv_pool1.0", "conv_pool2.0", "fc1.0", "fc2.0", "out.0"),
-    }.items()
 }
 
 
@@ -98,8 +92,9 @@ def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: Path) -
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the state_dict, in the network's own names, and the metadata of a .safetensors, .ckpt, .pth or .pt file.
 
-    No code in the file is run. Of a checkpoint, the weight average is returned where there is one. The network of a
-    .pth or .pt file is recognised by the names in it.
+    No code in the file is run. Of a checkpoint, the weight average is returned where there is one. The network of
+    others' files, which do not say which it is, is recognised by names and shapes; their metadata has `adapted`, what
+    was changed to make them ours, or "" if nothing was.
 
     Raises:
         UsageError: the file does not exist or has another suffix.
@@ -107,11 +102,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             network.
     """
     shown = printable(path)
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{shown}: a weights file must end with {', '.join(SUFFIXES)} or .onnx")
     if not path.is_file():
         raise UsageError(f"{shown}: no such weights file; `fit` writes weights.safetensors into its run folder")
-    state_dict, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    state_dict, metadata = (_read_safetensors if path.suffix.lower() == ".safetensors" else _read_pickled)(path)
     # a float64 may be too large for float32
     state_dict = {name: values.detach().to(torch.float32) for name, values in state_dict.items()}
     if broken := [name for name, values in state_dict.items() if not values.isfinite().all()]:
@@ -156,38 +151,43 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not 0 < header <= min(size - 8, MOST_HEADER):
             raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            metadata = parse_metadata(path, (file.metadata() or {})[METADATA_KEY])
-            name = metadata.get("network", "lenet5")
             slices = {each: file.get_slice(each) for each in file.keys()}  # noqa: SIM118 - not a dict
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            if text is None:
+                return _of_others(path, {each: file.get_tensor(each) for each in slices})
+            metadata = parse_metadata(path, text)
+            name = metadata.get("network", "lenet5")
             _check_fit(path, name, {each: (tuple(part.get_shape()), part.get_dtype()) for each, part in slices.items()})
             return {each: file.get_tensor(each) for each in slices}, metadata_of(name) | metadata
-    except (SafetensorError, KeyError, ValueError, OSError, struct.error) as error:
+    except (SafetensorError, ValueError, OSError, struct.error) as error:
         raise RunError(
-            f"{printable(path)}: must be a weights file written by `fit` or `export`, "
-            f"is damaged or something else: {one_line(error, 100)}"
+            f"{printable(path)}: must be a .safetensors file, is damaged or something else: {one_line(error, 100)}"
         ) from error
 
 
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
-    if isinstance(saved, dict) and isinstance(saved.get("state_dict"), dict):
+    # a class of others may keep its network under the same name, but does not say how pixels are normalised
+    if isinstance(saved, dict) and "datamodule_hyper_parameters" in saved and is_state_dict(saved.get("state_dict")):
         state_dict, metadata = _of_checkpoint(path, saved)
-    else:
-        state_dict, metadata = _of_state_dict(path, saved)
-    kinds = {name: (tuple(values.shape), FLOATS.get(values.dtype, values.dtype)) for name, values in state_dict.items()}
-    _check_fit(path, metadata["network"], kinds)
-    return state_dict, metadata
+        if state_dict:
+            _check_fit(path, metadata["network"], _kinds(state_dict))
+            return state_dict, metadata
+    if not isinstance(saved, dict):
+        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__}")
+    return _of_others(path, saved)
 
 
-def _of_state_dict(path: Path, saved: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    _check_is_state_dict(path, saved)
-    name = next((name for name, network in NETWORKS.items() if network().state_dict().keys() == saved.keys()), "lenet5")
-    metadata = metadata_of(name)
-    for form in FORMS.values():
-        ours = {f"{theirs}.{kind}": f"{name}.{kind}" for name, theirs in form.items() for kind in ("weight", "bias")}
-        if saved.keys() == ours.keys():
-            return {ours[name]: values for name, values in saved.items()}, metadata
-    return saved, metadata
+def _of_others(path: Path, saved: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state_dict, name, adapted = adapt(saved)
+    if not is_state_dict(state_dict):
+        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__} of something else")
+    _check_fit(path, name, _kinds(state_dict))
+    return state_dict, metadata_of(name) | {"adapted": adapted}
+
+
+def _kinds(state_dict: dict[str, Tensor]) -> dict[str, tuple[tuple[int, ...], object]]:
+    return {name: (tuple(values.shape), FLOATS.get(values.dtype, values.dtype)) for name, values in state_dict.items()}
 
 
 def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -197,19 +197,8 @@ def _of_checkpoint(path: Path, checkpoint: dict[str, Any]) -> tuple[dict[str, Te
     # checkpoints of earlier versions, with one network, do not name it
     fields = {"network": network.get("network", "lenet5")}
     fields |= {name: pixels[name] for name in ("mean", "std") if name in pixels}
-    state_dict = checkpoint["state_dict"]
-    _check_is_state_dict(path, state_dict)
-    return (
-        _below("averaged.module.", state_dict) or _below("network.", state_dict),
-        metadata_of(**check_metadata(path, fields)),
-    )
-
-
-def _check_is_state_dict(path: Path, saved: Any) -> None:
-    if not isinstance(saved, dict):
-        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__}")
-    if not all(isinstance(name, str) and isinstance(values, Tensor) for name, values in saved.items()):
-        raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__} of something else")
+    found = (_below(each, checkpoint["state_dict"]) for each in _OURS)
+    return next(filter(None, found), {}), metadata_of(**check_metadata(path, fields))
 
 
 def _below(prefix: str, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -242,7 +231,9 @@ def _check_fit(path: Path, name: str, found: Mapping[str, tuple[tuple[int, ...],
         ]
     )
     if faults:
-        raise MisfitError(f"{printable(path)}: does not fit {type(network).__name__}: {'; '.join(faults)}")
+        holds = one_line(", ".join(f"{name} {shape}" for name, (shape, _) in found.items()), 90) or "nothing"
+        fit = f"does not fit {type(network).__name__}"
+        raise MisfitError(f"{printable(path)}: {fit}: {'; '.join(faults)}; it holds {holds}")
 
 
 def _first_of(faults: list[str]) -> list[str]:

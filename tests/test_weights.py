@@ -19,6 +19,13 @@ from lenet_lightning.metadata import METADATA_KEY
 from lenet_lightning.metadata import NETWORKS as NAMES
 from lenet_lightning.networks import NETWORKS
 
+
+@pytest.fixture(autouse=True)
+def without_mnist(tmp_path, monkeypatch):
+    """Where it is at hand, weights of others are tried on it."""
+    monkeypatch.chdir(tmp_path)
+
+
 METADATA = {"network": "lenet5", "mean": 0.1307, "classes": list("0123456789")}
 
 
@@ -90,7 +97,7 @@ def refusal(path):
     return line
 
 
-def onnx_file(path, nodes=(), constants=None, text=None, **options):
+def onnx_file(path, nodes=(), constants=None, text=None, batch="N", **options):
     """An ONNX file of one linear layer, whose logits `first` the nodes turn into `logits`."""
     nodes = nodes or [helper.make_node("Identity", ["first"], ["logits"])]
     nodes = [
@@ -99,7 +106,7 @@ def onnx_file(path, nodes=(), constants=None, text=None, **options):
         *nodes,
     ]
     constants = {"weight": np.zeros((784, 10), np.float32)} | (constants or {})
-    shapes = {"pixels": ["N", 1, 28, 28], "logits": ["N", 10]}
+    shapes = {"pixels": [batch, 1, 28, 28], "logits": [batch, 10]}
     (pixels, logits) = (helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items())
     held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "graph", [pixels], [logits], held)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lenet_lightning.data import files
 from lenet_lightning.data.arguments import BatchSize, FolderName, Mean, SplitSeed, Std, Sum, ValidationSize, data_set
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning.data.dataset import DISTORTION, Batch, EpochSampler, ResidentDigits, derive_seed
+from lenet_lightning.data.dataset import DISTORTION, Batch, EpochSampler, ResidentDigits, derive_seed, split
 from lenet_lightning.data.download import MIRRORS, fetch
 from lenet_lightning.errors import UsageError
 from lenet_lightning.networks.lenet5 import LeNet5
@@ -109,11 +109,11 @@ class MNISTDataModule(LightningDataModule):
         if stage in ("test", "predict"):
             return
         samples = ResidentDigits.read(self.root, True, self.name, self.files)
-        order = torch.randperm(files.TRAIN_SIZE, generator=torch.Generator().manual_seed(self.split_seed))
-        self.val = samples.subset(order[: self.val_size])
+        validation, training = split(self.val_size, self.split_seed)
+        self.val = samples.subset(validation)
         if stage in ("fit", None):
             self.seed = torch.initial_seed()
-            self.train = self.originals = samples.subset(order[self.val_size :])
+            self.train = self.originals = samples.subset(training)
             self._distorted_epoch: int | None = None
 
     def train_dataloader(self) -> DataLoader[Batch]:

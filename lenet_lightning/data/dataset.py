@@ -23,6 +23,12 @@ def derive_seed(seed: int, *numbers: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)[0])
 
 
+def split(val_size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the indices of the validation and of the training samples among the 60,000, drawn with `seed`."""
+    order = torch.randperm(files.TRAIN_SIZE, generator=Generator().manual_seed(seed))
+    return order[:val_size], order[val_size:]
+
+
 class ResidentDigits(Dataset[Batch]):
     """Images (N, 1, 28, 28), uint8, and labels (N,), int64, that stay in memory and are returned as whole batches."""
 

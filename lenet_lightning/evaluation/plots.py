@@ -5,7 +5,6 @@ them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
+from lenet_lightning.evaluation import confusion
+from lenet_lightning.evaluation.drawn import Drawn
 from lenet_lightning.evaluation.metrics import CALIBRATION_BINS, TARGET_ERRORS, rejection_curve, surest_errors
 
 __all__ = [
@@ -32,15 +33,6 @@ __all__ = [
 # Okabe and Ito's palette, which people with any colour vision can distinguish
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 INK = "Greys"  # dark ink on white paper
-
-
-class Drawn(Figure):
-    """A figure that a notebook shows as a picture, with or without `%matplotlib inline`."""
-
-    def _repr_png_(self) -> bytes:
-        picture = BytesIO()
-        self.savefig(picture, format="png", dpi=80)
-        return picture.getvalue()
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -89,27 +81,7 @@ def confusion_matrix(logits: Tensor, labels: Tensor) -> Figure:
         logits: (N, 10).
         labels: (N,), the true digits.
     """
-    counts = torch.zeros(10, 10, dtype=torch.long)
-    counts.index_put_((labels, logits.argmax(1)), torch.tensor(1), accumulate=True)
-    errors = counts.clone().fill_diagonal_(0)
-    figure = Drawn((7.2, 6.6), layout="constrained")
-    axes = figure.subplots()
-    shown = axes.imshow(errors.numpy(), cmap="Oranges", vmin=0, vmax=max(int(errors.max()), 1))
-    for true in range(10):
-        for predicted in range(10):
-            count = int(counts[true, predicted])
-            if count:
-                on_dark = true != predicted and count > 0.6 * int(errors.max())
-                colour = GREY if true == predicted else "white" if on_dark else "black"
-                axes.text(predicted, true, f"{count:,}", ha="center", va="center", color=colour, in_layout=False)
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
-    axes.set_xlabel("predicted digit")
-    axes.set_ylabel("true digit")
-    right = int(counts.diagonal().sum())
-    axes.set_title(f"{right:,} of {len(labels):,} right, {int(errors.sum()):,} wrong")
-    figure.colorbar(shown, ax=axes, label="errors", shrink=0.8, ticks=MaxNLocator(integer=True))
-    return figure
+    return confusion.confusion_matrix(labels.numpy(), logits.argmax(1).numpy())
 
 
 def predictions(images: Tensor, logits: Tensor, labels: Tensor) -> Figure:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lenet_lightning import weights
+from lenet_lightning.adapted import FORMS
 from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
@@ -42,7 +43,7 @@ def main(args: list[str]) -> int:
         "onnx: the same; takes pixels from 0 to 1, any number of images at once",
     )
     parser.add_argument(
-        "--form", choices=tuple(weights.FORMS), help="the tutorial's class that is to load the pth (default: v1)"
+        "--form", choices=tuple(FORMS), help="the tutorial's class that is to load the pth (default: v1)"
     )
     parser.add_argument(
         "--weights", type=Path, help="what to export (default: the newest run's, else the shipped ones)"
@@ -53,7 +54,7 @@ def main(args: list[str]) -> int:
     )
     options = parser.parse_args(args)
     _refuse(options.format, options.form, options.weights, options.output)
-    recognizer = Recognizer(options.weights)
+    recognizer = Recognizer(options.weights, insist=True)
     network, metadata = weights.load(recognizer.weights)
     target = options.output or Path(f"{metadata['network']}.{options.format}")
     if options.form and metadata["network"] != "lenet5":
@@ -111,7 +112,7 @@ def _refuse(format_: str, form: str | None, path: Path | None, target: Path | No
 
 
 def _pth(network: nn.Module, form: str | None) -> bytes:
-    names = weights.FORMS[form] if form else {}
+    names = FORMS[form] if form else {}
     renamed = OrderedDict()
     for name, values in network.state_dict().items():
         layer, kind = name.split(".")
@@ -166,7 +167,7 @@ def _difference(path: Path, images: np.ndarray, expected: np.ndarray) -> float:
     Raises:
         RunError: the file cannot be read, the difference is too large, or a predicted digit differs.
     """
-    found = Recognizer(path).logits(images)
+    found = Recognizer(path, insist=True).logits(images)
     difference = float(np.abs(found - expected).max())
     allowed = max(TOLERANCE, RELATIVE_TOLERANCE * float(np.abs(expected).max()))
     others = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())

@@ -15,6 +15,8 @@ from lenet_lightning.metadata import METADATA_KEY, check_size, parse_metadata
 
 # that ONNX Runtime may use besides the weights, for 256 images; our networks take 30 MB
 MOST_MEMORY = 512 * 2**20
+# images at once that a file may ask for
+MOST_FIXED = 256
 # to load an ONNX file and to run it on one image; our networks take 0.05 s
 MOST_SECONDS = 5
 
@@ -23,6 +25,8 @@ T = TypeVar("T")
 
 def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
     """Return the network, from images (N, 28, 28), uint8, to logits (N, 10), float32, and the metadata of a file.
+
+    The metadata of others' files is `adapted` alone: how they are run, or "" if as ours.
 
     Raises:
         UsageError: the file does not exist, or onnxruntime is not installed.
@@ -68,8 +72,19 @@ def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]
             f"{shown}: must take floats (N, 1, 28, 28), pixels from 0 to 1, and return (N, 10), got {one_line(shapes)}"
         )
     (pixels,) = session.get_inputs()
+    # an int where the file fixes how many images it takes, else a name
+    fixed = pixels.shape[0] if isinstance(pixels.shape[0], int) else None
+    if fixed is not None and not 1 <= fixed <= MOST_FIXED:
+        raise RunError(f"{shown}: must take from 1 to {MOST_FIXED} images at once, takes {fixed:,}; export it anew")
 
     def run(images: np.ndarray) -> np.ndarray:
+        if fixed is None or len(images) == fixed:
+            return run_at_once(images)
+        filled = np.concatenate([images, np.zeros((-len(images) % fixed, 28, 28), np.uint8)])
+        parts = [run_at_once(filled[start : start + fixed]) for start in range(0, len(filled), fixed)]
+        return np.concatenate(parts)[: len(images)]
+
+    def run_at_once(images: np.ndarray) -> np.ndarray:
         try:
             (logits,) = session.run(None, {pixels.name: images[:, None].astype(np.float32) / 255})
         except Exception as error:
@@ -84,7 +99,9 @@ def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]
         raise RunError(f"{shown}: {error}") from error
     if not np.isfinite(blank).all():
         raise RunError(f"{shown}: must return finite logits, returns others for a black image; use other weights")
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        return run, {"adapted": f"in batches of {fixed}" if fixed else ""}
     return run, parse_metadata(path, text)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lenet_lightning.arguments import Parser
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import answers, formats, picture, progress, reading
+from lenet_lightning.inference import answers, folder, formats, picture, progress, reading, truth
 from lenet_lightning.inference.recognizer import Recognizer
 from lenet_lightning.inference.rows import FIELDS, Row
 
@@ -34,9 +34,9 @@ def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder; --output is not
-            a file that this command began; as Recognizer.
-        RunError: the --picture or --output file cannot be written; stdout is closed; as Recognizer.
+        UsageError: a picture or folder does not exist; --picture or --confusion is not a .png in an existing folder;
+            --output is not a file that this command began; a picture's name has no --truth; as Recognizer.
+        RunError: the --picture, --confusion or --output file cannot be written; stdout is closed; as Recognizer.
         OSError: stdout cannot be written.
     """
     parser = Parser("predict", main.__doc__)
@@ -45,6 +45,9 @@ def main(args: list[str]) -> int:
     )
     parser.add_argument(
         "--weights", metavar="FILE", help=".safetensors, .ckpt, .pth or .onnx (default: the newest run)"
+    )
+    parser.add_argument(
+        "--insist", action="store_true", help="use weights of others even if they misread MNIST's validation digits"
     )
     parser.add_argument(
         "--invert", choices=picture.INVERT, default="auto", help="light ink on dark ground (default: auto)"
@@ -70,19 +73,30 @@ def main(args: list[str]) -> int:
     parser.add_argument(
         "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
     )
+    parser.add_argument(
+        "--truth", choices=truth.KINDS, help="count what is read as the digit that names the file, or its folder"
+    )
+    parser.add_argument("--confusion", type=Path, metavar="OUT.png", help="draw which digit was taken for which")
     options = parser.parse_args(args)
     if sys.stdout is None:
         raise RunError("stdout must be open to print the digits, is closed; leave out >&-")
     target = options.picture
-    if target and not (target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()):
-        raise UsageError(
-            f"--picture {printable(target)}: must be a .png to write, in a folder that exists; pass another"
-        )
-    asked = [row for name in options.pictures for row in _named(name)]
+    for option in ("picture", "confusion"):
+        if (path := getattr(options, option)) and not (path.suffix == ".png" and _is_new(path)):
+            raise UsageError(
+                f"--{option} {printable(path)}: must be a .png to write, in a folder that exists; pass another"
+            )
+    if options.truth and (options.output or STDIN in options.pictures):
+        raise UsageError(f"--truth: must be without --output, which may have read some before, and without {STDIN}")
+    if options.confusion and (options.line or not options.truth):
+        raise UsageError("--confusion: must be with --truth and without --line, whose rows are more than ten digits")
+    names = truth.folders(options.pictures) if options.truth == "folder" else options.pictures
+    asked = [row for name in names for row in _named(name)]
+    score = truth.Score(options.truth, asked, options.line) if options.truth else None
     failed = False
     if options.output:
         asked, failed = answers.left(asked, options.output)
-    recognizer = Recognizer(options.weights, options.invert, options.reject_below)
+    recognizer = Recognizer(options.weights, options.invert, options.reject_below, options.insist)
     print(f"weights {printable(recognizer.weights)}{recognizer.accuracy}", file=sys.stderr)
     rows: list[Row] = []
     with ExitStack() as stack:
@@ -91,6 +105,8 @@ def main(args: list[str]) -> int:
         # lines that are printed on a terminal are progress enough
         for row in progress.shown(reading, len(asked), bool(options.output) or not sys.stdout.isatty()):
             write(row)
+            if score:
+                score.add(row)
             if row.error:
                 failed = True
                 print(f"error: {row.error}", file=sys.stderr, flush=True)
@@ -103,7 +119,15 @@ def main(args: list[str]) -> int:
         from lenet_lightning.inference import grid
 
         grid.draw(rows, target)
+    if score:
+        score.tell()
+        if options.confusion:
+            score.draw(options.confusion)
     return int(failed)
+
+
+def _is_new(path: Path) -> bool:
+    return path.parent.is_dir() and not path.is_dir()
 
 
 def _printer(options: Namespace, asked: list[Row]) -> Callable[[Row], object]:
@@ -130,8 +154,7 @@ def _named(name: str) -> list[Row]:
     if not os.path.isdir(path):  # path.is_dir() would raise where it may not look
         return [Row(str(path), _encodable(name))]
     try:
-        pictures = (each for each in path.iterdir() if each.suffix.lower() in formats.SUFFIXES)
-        inside = sorted(str(each) for each in pictures if not os.path.isdir(each))
+        inside = folder.pictures(path)
         error = f"must hold pictures ({', '.join(formats.SUFFIXES)}), has none; pass another folder"
     except OSError as failure:
         inside, error = [], f"cannot be read: {failure.strerror}; pass another folder"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import onnx_session, picture
+from lenet_lightning.inference import onnx_session, picture, trial
 from lenet_lightning.inference.card import card
 
 # images that go through the network at once: more are no faster and take memory
@@ -51,15 +52,18 @@ class Recognizer:
     """Predicts the handwritten digit in a picture of any kind.
 
     Args:
-        weights: a .safetensors, .ckpt, .pth, .pt or .onnx file; by default the weights of the newest run below
+        weights: a .safetensors, .ckpt, .pth, .pt or .onnx file, of others too; by default those of the newest run below
             `runs`, else those that come with the package.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it for each picture.
         reject_below: answers are rejected whose two best logits differ by less (LeCun et al. 1998, section III.C).
             A difference of d makes the best digit exp(d) times as probable as the second.
+        insist: whether to use weights of others even if, where MNIST is in the folder `data`, they read fewer than
+            90 % of its validation digits right.
 
     Raises:
         UsageError: the file does not exist or has another suffix; invert or reject_below is invalid.
-        RunError: the file is damaged, too large, does not fit its network, or has invalid contents.
+        RunError: the file is damaged, too large, does not fit its network, has invalid contents, or reads too few
+            digits right.
 
     Example:
         >>> import numpy as np
@@ -73,7 +77,13 @@ class Recognizer:
         (7, (10,))
     """
 
-    def __init__(self, weights: Path | str | None = None, invert: str = "auto", reject_below: float = 0.0) -> None:
+    def __init__(
+        self,
+        weights: Path | str | None = None,
+        invert: str = "auto",
+        reject_below: float = 0.0,
+        insist: bool = False,
+    ) -> None:
         if invert not in picture.INVERT:
             raise UsageError(f"invert must be one of {', '.join(picture.INVERT)}, got {invert}")
         if not reject_below >= 0:
@@ -81,14 +91,36 @@ class Recognizer:
         self.invert = invert
         self.reject_below = reject_below
         self.weights = Path(weights) if weights else _default_weights()
-        load = onnx_session.load if self.weights.suffix == ".onnx" else _load_torch
+        load = onnx_session.load if self.weights.suffix.lower() == ".onnx" else _load_torch
         self._network, self.metadata = load(self.weights)
+        if not insist and (tried := self._tried) and tried.accuracy < trial.LEAST:
+            raise RunError(
+                f"{printable(self.weights)}: must read {trial.LEAST:.0%} of MNIST's validation digits right, reads "
+                f"{tried.accuracy:.1%}{self._adapted}: it may be for other images, pixels, activations or pooling; "
+                "use other weights, or insist (predict --insist)"
+            )
 
     @property
     def accuracy(self) -> str:
-        """The test accuracy of the weights, to be put behind their name; empty if unknown."""
+        """What is known of the weights, to be put behind their name: their accuracy, and what was adapted."""
         accuracy = self.metadata.get("test/acc")
-        return "" if accuracy is None else f", {accuracy:.2%} of MNIST's 10,000 test digits right"
+        if accuracy is not None:
+            return f", {accuracy:.2%} of MNIST's 10,000 test digits right"
+        if "adapted" not in self.metadata:
+            return ""
+        if self._tried is None:
+            return f"{self._adapted}, of others, not tried: MNIST is not in {trial.ROOT}"
+        of = f"of {self._tried.digits:,} of MNIST's validation digits right"
+        return f"{self._adapted}, of others, {self._tried.accuracy:.2%} {of}"
+
+    @property
+    def _adapted(self) -> str:
+        return f" ({self.metadata['adapted']})" if self.metadata.get("adapted") else ""
+
+    @cached_property
+    def _tried(self) -> trial.Trial | None:
+        """How well weights of others read; None if they are ours, or MNIST is missing."""
+        return trial.on_validation_digits(self.logits) if "adapted" in self.metadata else None
 
     def __call__(self, image: picture.Picture) -> Answer:
         """Predict the digit in one picture, in any form that `picture.frame` takes.

@@ -124,7 +124,7 @@ def test_onnx_runtime_takes_its_memory_from_the_arena_that_is_limited(tmp_path):
         helper.make_node("Add", ["ten", "sum"], ["logits"]),
     ]
     zero = np.zeros(1, np.float32)
-    Recognizer(network(tmp_path / "small.onnx", *large, zero=zero, size=np.array([1_000])))
+    Recognizer(network(tmp_path / "small.onnx", *large, zero=zero, size=np.array([1_000])), insist=True)
     with pytest.raises(RunError, match="memory"):
         Recognizer(network(tmp_path / "large.onnx", *large, zero=zero, size=np.array([150_000_000])))
 
