@@ -8,7 +8,7 @@ from lenet_lightning.networks.hooks import has_hooks
 from lenet_lightning.networks.pooling import AveragePool
 
 # of fewer images the layers, one after the other, are quicker
-FEWEST_IMAGES = 32
+FEWEST_IMAGES = 64
 
 
 def are_quicker(images: Tensor, *layers: nn.Module) -> bool:

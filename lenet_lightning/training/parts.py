@@ -23,7 +23,7 @@ Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Part: TypeAlias = tuple[Tensor, Tensor, tuple[Tensor | None, ...]]
 
 # smaller parts take longer than one step of the whole
-FEWEST_SAMPLES = 16
+FEWEST_SAMPLES = 32
 
 # of what a network may consist: what treats each sample by itself, draws no random numbers and keeps nothing
 BY_SAMPLE = {LeNet5, nn.Conv2d, AveragePool, nn.AvgPool2d, nn.Flatten, nn.Linear}

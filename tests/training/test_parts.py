@@ -105,7 +105,7 @@ def test_a_fit_ends_where_one_thread_ends(two_threads, digits):
         torch.manual_seed(1)
         model = kind(optimizer=sgd(0.02), schedule="onecycle").double()
         settings = {"gradient_clip_val": 0.1, "accumulate_grad_batches": 2, "precision": "64-true"}
-        fit(model, (digits[0].double(), digits[1]), 4, 40, [WeightAverage(0.9)], **settings)
+        fit(model, (digits[0].double(), digits[1]), 4, 64, [WeightAverage(0.9)], **settings)
         return model.network.state_dict()
 
     in_one, whole = weights(DigitClassifier), weights(Whole)
@@ -228,10 +228,10 @@ def test_other_threads_and_the_callers_own_number_stay_as_they_are(two_threads):
 
 
 def test_any_number_of_fits_needs_the_same_threads(two_threads, digits):
-    fit(DigitClassifier(), digits, 1, batch_size=50)
+    fit(DigitClassifier(), digits, 1, batch_size=64)
     before = threading.active_count()
     for _ in range(3):
-        fit(DigitClassifier(), digits, 1, batch_size=50)
+        fit(DigitClassifier(), digits, 1, batch_size=64)
     assert threading.active_count() == before
 
 
