@@ -107,6 +107,6 @@ def _truth(row: Row, kind: str, line: bool) -> str:
             else f"its name must begin or end with one {what}"
         )
         raise UsageError(
-            f"{printable(row.name)}: {rule} {what} for --truth {kind}; put pictures into folders named by it: --truth folder"
+            f"{printable(row.name)}: {rule} {what} for --truth {kind}; put it into a folder named so: --truth folder"
         )
     return found.pop()
