@@ -1,6 +1,7 @@
 """Weights of others: the same network under other names, in other forms, is read; what it is not, is named."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lenet_lightning.inference import trial
 from tests.inference import corpus
 from tests.test_weights import onnx_file
 
+ROOT = Path(__file__).parents[1]
 STATE, _ = weights.read(weights.SHIPPED)
 SEQUENTIAL = dict(conv1="0", conv2="3", linear1="7", linear2="9", linear3="11")
 
@@ -223,3 +225,14 @@ def test_what_reads_too_little_is_refused_in_every_form(mnist):
 def test_a_slow_network_is_tried_on_fewer(mnist, monkeypatch):
     monkeypatch.setattr(trial, "_MOST_SECONDS", -1)
     assert trial.on_validation_digits(lambda images: np.zeros((len(images), 10))).digits == 1
+
+
+@pytest.mark.real
+def test_the_real_digits_tell_a_network_for_digits_from_another(tmp_path):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    torch.save(renamed(FC), "digits.pth")
+    assert float(re.search(r", of others, (.*)% of 5,000 of", Recognizer("digits.pth").accuracy)[1]) > 98
+    # as one for other classes has it, shapes and all
+    torch.save(STATE | {name: STATE[name].roll(1, 0) for name in ("linear3.weight", "linear3.bias")}, "others.pth")
+    with pytest.raises(RunError, match=r"others\.pth: must read 90%"):
+        Recognizer("others.pth")
