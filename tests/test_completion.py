@@ -19,7 +19,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     "line, expected",
     [
         ("lenet_lightning va", {"validate"}),
-        ("lenet_lightning predict --in", {"--invert"}),
+        ("lenet_lightning predict --inv", {"--invert"}),
         ("lenet_lightning predict --invert ", {"auto", "yes", "no"}),
         ("lenet_lightning describe --network lenet5_", {"lenet5_1998"}),
         pytest.param("lenet_lightning fit --data.split", {"--data.split_seed"}, marks=pytest.mark.usual),

@@ -101,11 +101,7 @@ def _truth(row: Row, kind: str, line: bool) -> str:
     found = {number for number in numbers if line or len(number) == 1}
     if len(found) != 1 or not isinstance(row.source, str):
         what = "number" if line else "digit"
-        rule = (
-            f"its folder must be named by a {what}"
-            if kind == "folder"
-            else f"its name must begin or end with one {what}"
-        )
+        rule = "its folder must be named by a" if kind == "folder" else "its name must begin or end with one"
         raise UsageError(
             f"{printable(row.name)}: {rule} {what} for --truth {kind}; put pictures into folders named by it: "
             "--truth folder"

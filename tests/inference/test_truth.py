@@ -114,7 +114,16 @@ def test_what_has_no_truth_ends_the_command_before_anything_is_read(command, arg
     code, out, err = command(*args)
     assert (code, out, len(err)) == (2, "", 1)
     assert err[0].startswith("error: ")
-    assert "must be" in err[0] or "must begin" in err[0]
+    assert "must be" in err[0] or "must begin or end with one digit for" in err[0]
+
+
+@pytest.mark.parametrize(
+    "kind, line, rule", [("folder", (), "named by a digit for"), ("name", ("--line",), "one number for")]
+)
+def test_the_rule_that_a_name_breaks_is_told(command, kind, line, rule):
+    draw("x/seven.png", "7")
+    code, _, (err,) = command("x/seven.png", "--truth", kind, *line)
+    assert (code, rule in err) == (2, True)
 
 
 def test_a_folder_has_the_pictures_of_telephones_and_browsers(command):
