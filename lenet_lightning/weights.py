@@ -167,8 +167,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     saved = unpickle(path)
-    # a class of others may keep its network under the same name, but does not say how pixels are normalised
-    if isinstance(saved, dict) and "datamodule_hyper_parameters" in saved and is_state_dict(saved.get("state_dict")):
+    if isinstance(saved, dict) and _is_of_fit(saved):
         state_dict, metadata = _of_checkpoint(path, saved)
         if state_dict:
             _check_fit(path, metadata["network"], _kinds(state_dict))
@@ -176,6 +175,16 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(saved, dict):
         raise RunError(f"{printable(path)}: must hold a state_dict, got a {type(saved).__name__}")
     return _of_others(path, saved)
+
+
+def _is_of_fit(saved: dict[str, Any]) -> bool:
+    """Return whether it is a checkpoint of `fit`: of others, one may keep its network under the same name.
+
+    But it does not say how pixels are normalised, and has no average of ours.
+    """
+    if not is_state_dict(saved.get("state_dict")):
+        return False
+    return "datamodule_hyper_parameters" in saved or bool(_below(_OURS[0], saved["state_dict"]))
 
 
 def _of_others(path: Path, saved: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
