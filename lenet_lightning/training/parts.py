@@ -131,6 +131,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def _alone() -> None:
+    # first asked, a thread takes the number that was set last anywhere, and would do so after this
+    torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # dozens of times slower to work with
 

@@ -217,6 +217,19 @@ def test_an_error_in_a_thread_comes_out_as_itself(two_threads):
     in_parts(model, batch_of(64))  # and the threads go on
 
 
+def test_each_part_has_one_thread_alone(threads):
+    """With more they would wait for each other, and the step would be slower than undivided."""
+    seen, (images, labels) = [], batch_of(threads * parts.FEWEST_SAMPLES)
+
+    def loss(logits, labels):
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return F.cross_entropy(logits, labels)
+
+    parts.step(LeNet5(), loss, images, labels)
+    assert [number for _, number in seen] == [1] * threads
+    assert threading.get_ident() not in dict(seen)
+
+
 def test_other_threads_and_the_callers_own_number_stay_as_they_are(two_threads):
     in_parts(DigitClassifier(), batch_of(64))
     assert torch.get_num_threads() == 2
