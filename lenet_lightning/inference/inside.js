@@ -7,7 +7,8 @@ const field = find(".field");
 const BLUE = [70, 150, 255]; // of the lowest values; the same as in slide.py
 const MARK = getComputedStyle(document.documentElement).getPropertyValue("--mark");
 const GAP = 6; // between maps, in CSS pixels
-const LARGEST = 64; // a unit's side
+const MARGIN = 14; // around them
+const LARGEST = 80; // a unit's side
 let stages = []; // as Stage in inside.py, each with the values of the newest digit
 let at = 0; // the stage that is shown large
 let unit = null; // [map, row, column] that is pointed at
@@ -58,10 +59,10 @@ function step(place, focus = false) {
   if (focus) strip.children[at].focus();
   find(".back").disabled = at === 0;
   find(".forward").disabled = at === stages.length - 1;
-  const { name, shape: [maps, rows, columns], field: seen, text } = stages[at];
+  const { name, shape: [maps, rows, columns], text } = stages[at];
   const units = maps > 1 ? `${maps} maps of ${rows} × ${columns}` : `${rows * columns} units`;
   find(".about b").textContent = `${name}: ${units}`;
-  find(".about span").textContent = `${text}${seen ? `, sees ${seen[2]} × ${seen[2]} pixels` : ""}`;
+  find(".about span").textContent = text;
   redraw();
 }
 
@@ -83,11 +84,12 @@ function colours(stage) {
   };
 }
 
-// as many columns of maps as make the units largest, in full rows
+// as many columns of maps as make the units largest
 function layOut({ shape: [maps, rows, columns] }, width, height) {
   const gap = (count) => GAP * (count - 1);
-  const fits = [...Array(maps + 1).keys()].slice(1).filter((across) => maps % across === 0).map((across) => {
-    const down = maps / across;
+  const fits = Array.from({ length: maps }, (_, before) => {
+    const across = before + 1;
+    const down = Math.ceil(maps / across);
     const side = Math.min((width - gap(across)) / (across * columns), (height - gap(down)) / (down * rows));
     return { across, down, side: Math.min(Math.floor(side), LARGEST) };
   });
@@ -97,7 +99,7 @@ function layOut({ shape: [maps, rows, columns] }, width, height) {
 function paint(canvas, stage, across) {
   const [maps, rows, columns] = stage.shape;
   const pen = canvas.getContext("2d");
-  [canvas.width, canvas.height] = [across * (columns + 1) - 1, (maps / across) * (rows + 1) - 1];
+  [canvas.width, canvas.height] = [across * (columns + 1) - 1, Math.ceil(maps / across) * (rows + 1) - 1];
   const { of } = colours(stage);
   for (let map = 0; map < maps; map += 1) {
     const image = pen.createImageData(columns, rows);
@@ -108,15 +110,16 @@ function paint(canvas, stage, across) {
   }
 }
 
+const inner = () => [room.clientWidth - 2 * MARGIN, room.clientHeight - 2 * MARGIN];
+
 function redraw() {
-  const width = room.clientWidth;
-  const height = room.clientHeight;
+  const [width, height] = inner();
   stages.forEach((stage, place) => paint(strip.children[place].firstChild, stage, layOut(stage, width, height).across));
   drawLarge(width, height);
   const { low, high } = colours(stages[at]);
   const [from, bar, to] = find(".scale").children;
   find(".scale").classList.toggle("off", !stages[at].values);
-  [from.textContent, to.textContent] = [low.toFixed(1), high.toFixed(1)];
+  [from.textContent, to.textContent] = [signed(low, 1), signed(high, 1)];
   bar.className = at === stages.length - 1 || low === 0 ? "up" : "both";
   describe();
 }
@@ -178,10 +181,10 @@ function corner([map, row, column]) {
 
 // outline the receptive field on the input, and say what the unit is
 function describe() {
-  const { name, shape: [maps, rows, columns], field: seen, values } = stages[at];
+  const { shape: [maps, rows, columns], field: seen, values } = stages[at];
   field.hidden = !unit || !values;
   if (!unit || !values) {
-    unitLine.textContent = values ? "Point at a unit to see what it depends on." : "Draw a digit.";
+    unitLine.textContent = values ? "Point at a unit to see its receptive field." : "Draw a digit.";
     return;
   }
   const [map, row, column] = unit;
@@ -195,14 +198,14 @@ function describe() {
   }
   const place = row * columns + column;
   const which = maps > 1 ? `map ${map + 1}, row ${row + 1}, column ${column + 1}` : `unit ${place + 1}`;
-  const depends = seen ? `rows ${top + 1} to ${low}, columns ${left + 1} to ${right} of the image` : "the whole image";
+  const depends = seen ? `rows ${top + 1}–${low}, columns ${left + 1}–${right}` : "the whole image";
   const value = signed(values[map * rows * columns + place], 2);
-  unitLine.textContent = `${name}, ${rows === 1 ? `digit ${column}` : which}: ${value}; it sees ${depends}`;
+  unitLine.textContent = `${rows === 1 ? `digit ${column}` : which}: ${value}, sees ${depends}`;
 }
 
 function point(to) {
   unit = to;
-  drawLarge(room.clientWidth, room.clientHeight);
+  drawLarge(...inner());
   describe();
 }
 
@@ -212,13 +215,13 @@ function makeLarge() {
   canvas.role = "application";
   canvas.ariaLabel = "units of this stage; arrow keys go from one to the next";
   const under = (event) => {
-    const [, rows, columns] = stages[at].shape;
+    const [maps, rows, columns] = stages[at].shape;
     const { across, down, side } = sheet;
     const [wide, high] = [columns * side + GAP, rows * side + GAP];
     const [x, y] = [Math.max(event.offsetX, 0), Math.max(event.offsetY, 0)];
     const [tile, line] = [Math.min(Math.floor(x / wide), across - 1), Math.min(Math.floor(y / high), down - 1)];
     return [
-      line * across + tile,
+      Math.min(line * across + tile, maps - 1),
       Math.min(Math.floor((y - line * high) / side), rows - 1),
       Math.min(Math.floor((x - tile * wide) / side), columns - 1),
     ];
@@ -246,12 +249,13 @@ function makeLarge() {
 
 // the unit beside one on the sheet, in the next map where this one ends
 function neighbour([map, row, column], [down, right]) {
-  const [, rows, columns] = stages[at].shape;
+  const [maps, rows, columns] = stages[at].shape;
   const { across, down: lines } = sheet;
   const within = (place, count) => Math.max(0, Math.min(place, count - 1));
   const y = within(Math.floor(map / across) * rows + row + down, lines * rows);
   const x = within((map % across) * columns + column + right, across * columns);
-  return [Math.floor(y / rows) * across + Math.floor(x / columns), y % rows, x % columns];
+  const next = Math.floor(y / rows) * across + Math.floor(x / columns);
+  return next < maps ? [next, y % rows, x % columns] : [map, row, column]; // the last line may have fewer
 }
 
 look.addEventListener("click", () => {

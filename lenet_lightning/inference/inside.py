@@ -1,6 +1,5 @@
 """The stages of a network as they are shown: how their units are laid out, and what these depend on."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,10 +32,10 @@ def stages_of(network: LeNet) -> list[Stage]:
     with torch.inference_mode():
         shapes = [(name, tuple(units.shape[1:])) for name, units in network.stages(torch.zeros(1, 1, 28, 28)).items()]
     fields = receptive_fields(network.WINDOWS)
-    texts = _texts([name for name, _ in shapes], network.WINDOWS)
+    before = ["the image", *(name for name, _ in shapes)]
     return [
-        Stage(name, _laid_out(*shape), fields.get(name), text)
-        for (name, shape), text in zip(shapes, texts, strict=True)
+        Stage(name, _laid_out(*shape), fields.get(name), _text(source, network.WINDOWS.get(name), fields.get(name)))
+        for (name, shape), source in zip(shapes, before, strict=False)
     ]
 
 
@@ -47,13 +46,11 @@ def _laid_out(maps: int, *sides: int) -> tuple[int, int, int]:
     return 1, rows, maps // rows
 
 
-def _texts(names: list[str], windows: dict[str, Window]) -> Iterator[str]:
-    for before, name in zip(["the image", *names], names, strict=False):
-        if name == names[-1]:
-            yield "ten logits: the largest is the prediction"
-        elif name not in windows:
-            yield f"each unit weighs all of {before}"
-        elif windows[name].stride > 1:
-            yield "each unit averages 2 × 2 units of one map"
-        else:
-            yield f"each unit weighs 5 × 5 units of {before}"
+def _text(before: str, window: Window | None, field: ReceptiveField | None) -> str:
+    if window is None or field is None:
+        return f"each unit reads all of {before}"
+    square = f"{window.kernel} × {window.kernel}"
+    if field.size == window.kernel:
+        return f"each unit reads {square} pixels of {before}"
+    maps = "a map" if window.stride > 1 else "maps"
+    return f"each unit reads {square} units of {maps} in {before}, {field.size} × {field.size} pixels in all"
