@@ -84,14 +84,14 @@ function colours(stage) {
   };
 }
 
-// as many columns of maps as make the units largest
+// as many columns of maps as make the units largest, each of whole pixels of the screen
 function layOut({ shape: [maps, rows, columns] }, width, height) {
   const gap = (count) => GAP * (count - 1);
   const fits = Array.from({ length: maps }, (_, before) => {
     const across = before + 1;
     const down = Math.ceil(maps / across);
     const side = Math.min((width - gap(across)) / (across * columns), (height - gap(down)) / (down * rows));
-    return { across, down, side: Math.min(Math.floor(side), LARGEST) };
+    return { across, down, side: Math.min(Math.floor(side * devicePixelRatio) / devicePixelRatio, LARGEST) };
   });
   return fits.reduce((best, other) => (other.side > best.side ? other : best));
 }

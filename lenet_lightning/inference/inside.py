@@ -33,10 +33,11 @@ def stages_of(network: LeNet) -> list[Stage]:
         shapes = [(name, tuple(units.shape[1:])) for name, units in network.stages(torch.zeros(1, 1, 28, 28)).items()]
     fields = receptive_fields(network.WINDOWS)
     before = ["the image", *(name for name, _ in shapes)]
-    return [
+    stages = [
         Stage(name, _laid_out(*shape), fields.get(name), _text(source, network.WINDOWS.get(name), fields.get(name)))
         for (name, shape), source in zip(shapes, before, strict=False)
     ]
+    return [*stages[:-1], stages[-1]._replace(text="ten logits: the largest is the prediction")]
 
 
 def _laid_out(maps: int, *sides: int) -> tuple[int, int, int]:

@@ -34,9 +34,10 @@ def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder; --output is not
-            a file that this command began; as Recognizer.
-        RunError: the --picture or --output file cannot be written; stdout is closed; as Recognizer.
+        UsageError: a picture or folder does not exist; --picture is not a .png in an existing folder, --inside not a
+            .svg or .png; --inside is of several pictures or an ONNX file; --output is not a file that this command
+            began; as Recognizer.
+        RunError: the --picture, --inside or --output file cannot be written; stdout is closed; as Recognizer.
         OSError: stdout cannot be written.
     """
     parser = Parser("predict", main.__doc__)
@@ -70,15 +71,17 @@ def main(args: list[str]) -> int:
     parser.add_argument(
         "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
     )
+    parser.add_argument(
+        "--inside", type=Path, metavar="OUT.svg", help="draw what each stage of the network makes of the digit, or .png"
+    )
     options = parser.parse_args(args)
     if sys.stdout is None:
         raise RunError("stdout must be open to print the digits, is closed; leave out >&-")
-    target = options.picture
-    if target and not (target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()):
-        raise UsageError(
-            f"--picture {printable(target)}: must be a .png to write, in a folder that exists; pass another"
-        )
+    target = _target("--picture", options.picture, (".png",))
+    inside = _target("--inside", options.inside, (".svg", ".png"))
     asked = [row for name in options.pictures for row in _named(name)]
+    if inside and (len(asked) > 1 or options.line or options.output):
+        raise UsageError("--inside must be of one digit; pass one picture, without --line and --output")
     failed = False
     if options.output:
         asked, failed = answers.left(asked, options.output)
@@ -94,7 +97,7 @@ def main(args: list[str]) -> int:
             if row.error:
                 failed = True
                 print(f"error: {row.error}", file=sys.stderr, flush=True)
-            if options.json or target:
+            if options.json or target or inside:
                 rows.append(row)
     if options.json:
         print(json.dumps([row.fields() for row in rows], indent=2))
@@ -103,7 +106,28 @@ def main(args: list[str]) -> int:
         from lenet_lightning.inference import grid
 
         grid.draw(rows, target)
+    if inside:
+        failed |= not _look(recognizer, rows, inside)
     return int(failed)
+
+
+def _target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> Path | None:
+    if path and not (path.suffix in suffixes and path.parent.is_dir() and not path.is_dir()):
+        kinds = " or ".join(suffixes)
+        raise UsageError(
+            f"{option} {printable(path)}: must be a {kinds} to write, in a folder that exists; pass another"
+        )
+    return path
+
+
+def _look(recognizer: Recognizer, rows: list[Row], path: Path) -> bool:
+    """Draw the stages of the one picture, if a digit is seen in it."""
+    from lenet_lightning.inference import slide
+
+    seen = [answer.seen for row in rows for answer in row.answers if answer.seen is not None]
+    for each in seen:
+        slide.draw(recognizer, each, path)
+    return bool(seen)
 
 
 def _printer(options: Namespace, asked: list[Row]) -> Callable[[Row], object]:
