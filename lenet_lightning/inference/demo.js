@@ -5,6 +5,7 @@ const pen = canvas.getContext("2d", { willReadFrequently: true });
 const [draw, erase] = document.querySelectorAll(".tools [aria-pressed]");
 const networks = document.querySelector("select");
 const chooser = document.querySelector("input");
+const main = document.querySelector("main");
 const headline = document.querySelector(".headline");
 const seen = document.querySelector(".seen");
 const notice = document.querySelector(".notice");
@@ -45,7 +46,7 @@ function show(text, message, answer = {}) {
 async function send(picture) {
   next = newest = picture;
   if (busy) return;
-  busy = true;
+  busy = main.ariaBusy = true;
   while (next) {
     const waiting = next;
     next = null;
@@ -64,7 +65,7 @@ async function send(picture) {
       notice.textContent = "No answer: does the program still run?";
     }
   }
-  busy = false;
+  busy = main.ariaBusy = false;
 }
 
 const drawing = () => new Promise((resolve) => canvas.toBlob(resolve));

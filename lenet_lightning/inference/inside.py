@@ -7,6 +7,8 @@ import torch
 from lenet_lightning.networks import LeNet
 from lenet_lightning.networks.receptive import ReceptiveField, Window, receptive_fields
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 # the rows in which the units of a layer without maps are shown; those of F6 are the bitmap that the paper makes of them
 ROWS = {120: 10, 84: 12}
 
@@ -50,8 +52,8 @@ def _laid_out(maps: int, *sides: int) -> tuple[int, int, int]:
 def _text(before: str, window: Window | None, field: ReceptiveField | None) -> str:
     if window is None or field is None:
         return f"each unit reads all of {before}"
-    square = f"{window.kernel} × {window.kernel}"
+    square = f"{window.kernel} {TIMES} {window.kernel}"
     if field.size == window.kernel:
         return f"each unit reads {square} pixels of {before}"
     maps = "a map" if window.stride > 1 else "maps"
-    return f"each unit reads {square} units of {maps} in {before}, {field.size} × {field.size} pixels in all"
+    return f"each unit reads {square} units of {maps} in {before}, {field.size} {TIMES} {field.size} pixels in all"

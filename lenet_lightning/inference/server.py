@@ -98,8 +98,8 @@ class Reader:
         A blank picture has no stages, and null for the first three. The query `network` is the number of the weights,
         from 0. The values of each stage are float32, little-endian, in base64.
 
-        Errors: 400 there is no such network; 408 the request is too slow, 413 too large, 415 not of a picture's type; 422 the picture cannot be read;
-        503 too many uploads, or decoding takes too long.
+        Errors: 400 there is no such network; 408 the request is too slow, 413 too large, 415 not of a picture's type;
+        422 the picture cannot be read; 503 too many uploads, or decoding takes too long.
         """
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -243,7 +243,7 @@ def _json(answer: Answer, stages: dict[str, np.ndarray]) -> dict[str, Any]:
         "probabilities": answer.probabilities.tolist(),
         "seen": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
         "notice": answer.notice,
-        "stages": {name: base64.b64encode(values.astype("<f4")).decode() for name, values in stages.items()},
+        "stages": {name: base64.b64encode(values.astype("<f4").tobytes()).decode() for name, values in stages.items()},
     }
 
 

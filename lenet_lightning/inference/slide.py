@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, one_line, printable, remedy
-from lenet_lightning.inference.inside import Stage
+from lenet_lightning.inference.inside import TIMES, Stage
 from lenet_lightning.inference.picture import Framed
 from lenet_lightning.inference.recognizer import Recognizer
 
@@ -53,10 +53,8 @@ def colours(values: np.ndarray, logits: bool = False) -> np.ndarray:
     Logits are from black, the least, to white.
     """
     values = values.astype(np.float64)
-    if logits:
-        shares = (values - values.min()) / (np.ptp(values) or 1)
-    else:
-        shares = values / (np.abs(values).max() or 1)
+    low, size = (values.min(), np.ptp(values)) if logits else (0, np.abs(values).max())
+    shares = (values - low) / (size or 1)
     ramp = np.where(shares[..., None] < 0, -shares[..., None] * BLUE, shares[..., None] * 255)
     return np.floor(ramp + 0.5).astype(np.uint8)
 
@@ -64,9 +62,9 @@ def colours(values: np.ndarray, logits: bool = False) -> np.ndarray:
 def _figure(stages: list[Stage], values: dict[str, np.ndarray], seen: np.ndarray) -> Figure:
     figure = Figure((16, 9), dpi=120, facecolor="white")
     panels = figure.subplots(1, len(stages) + 1, width_ratios=[1.5, *([1] * len(stages))])
-    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.05, top=0.86, wspace=0.16)
+    figure.subplots_adjust(left=0.02, right=0.955, bottom=0.05, top=0.86, wspace=0.16)
     panels[0].imshow(seen, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    panels[0].set_title("input\n28 × 28", fontsize=17)
+    panels[0].set_title(f"input\n28 {TIMES} 28", fontsize=17)
     for panel, stage in zip(panels[1:], stages, strict=True):
         last = stage is stages[-1]
         units = values[stage.name]
@@ -75,10 +73,11 @@ def _figure(stages: list[Stage], values: dict[str, np.ndarray], seen: np.ndarray
             units = units.reshape(1, columns, 1)
             _name_digits(panel, units.ravel())
         panel.imshow(_sheet(colours(units, last), across=2 if maps > 6 else 1), interpolation="none")
-        size = f"{maps} × {rows} × {columns}" if maps > 1 else f"{rows * columns}"
+        size = f"{maps} {TIMES} {rows} {TIMES} {columns}" if maps > 1 else f"{rows * columns}"
         panel.set_title(f"{stage.name}\n{size}", fontsize=17)
     for panel in panels:
-        panel.set_axis_off()
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_color("#3a3a42")  # a white unit would have no border
     return figure
 
 

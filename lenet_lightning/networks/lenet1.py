@@ -1,5 +1,7 @@
 """LeNet-1: the forerunner of 1989, 2,578 parameters."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,12 @@ class LeNet1(nn.Module):
     """
 
     MEAN, STD = PAPER_MEAN, PAPER_STD
-    WINDOWS = {"C1": Window(5), "S1": Window(2, stride=2), "C2": Window(5), "S2": Window(2, stride=2)}
+    WINDOWS: ClassVar = {
+        "C1": Window(5),
+        "S1": Window(2, stride=2),
+        "C2": Window(5),
+        "S2": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """The tutorial's LeNet-5: 61,706 parameters."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,12 @@ class LeNet5(nn.Module):
     """
 
     MEAN, STD = 0.1307, 0.3081  # of the pixels of the 60,000 training samples, in [0, 1]
-    WINDOWS = {"C1": Window(5, padding=2), "S2": Window(2, stride=2), "C3": Window(5), "S4": Window(2, stride=2)}
+    WINDOWS: ClassVar = {
+        "C1": Window(5, padding=2),
+        "S2": Window(2, stride=2),
+        "C3": Window(5),
+        "S4": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """The LeNet-5 of 1998: 60,000 trainable parameters and ten bitmaps."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,7 +73,12 @@ class LeNet5_1998(nn.Module):
     """
 
     MEAN, STD = PAPER_MEAN, PAPER_STD
-    WINDOWS = {"C1": Window(5, padding=2), "S2": Window(2, stride=2), "C3": Window(5), "S4": Window(2, stride=2)}
+    WINDOWS: ClassVar = {
+        "C1": Window(5, padding=2),
+        "S2": Window(2, stride=2),
+        "C3": Window(5),
+        "S4": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()
