@@ -20,6 +20,7 @@ from lenet_lightning.inference import picture, slide
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.networks.receptive import receptive_fields
 from tests.inference import corpus
+from tests.inference.conftest import serving
 
 
 def untrained(name):
@@ -273,6 +274,26 @@ def test_the_menu_reads_the_same_drawing_with_another_network(opened, networks):
         assert answer["seen"] == first["seen"]
         assert [*answer["stages"]] == [*computed(*networks[number], sent(answer)[0])]
         expect(page.locator("h1")).to_have_text(f"{name} reads your digit")
+
+
+@pytest.mark.browser
+def test_an_onnx_file_says_why_there_is_no_view(chromium, threes, tmp_path):
+    with serving(tmp_path, "--weights", str(threes)) as (_, port):
+        page = chromium.new_context(viewport=DESK).new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        look_inside(page)
+        assert draw_four(page)["stages"] == {}
+        expect(page.locator(".headline")).to_have_text("3")
+        expect(page.locator(".absent")).to_contain_text("ONNX")
+        expect(page.locator(".maps")).to_be_hidden()
+        page.context.close()
+
+
+def test_a_slide_of_an_onnx_file_is_refused(in_an_empty_folder, four, threes, capfd):
+    assert main(["predict", str(four), "--weights", str(threes), "--inside", "out.svg"]) == 2
+    err = capfd.readouterr().err.splitlines()[-1]
+    assert "ONNX" in err
+    assert "--weights" in err
 
 
 @pytest.fixture
