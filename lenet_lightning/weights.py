@@ -15,7 +15,7 @@ from lenet_lightning.adapted import adapt, is_state_dict
 from lenet_lightning.atomic import replacing
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.metadata import DIGITS, METADATA_KEY, check_metadata, check_size, parse_metadata
-from lenet_lightning.networks import NETWORKS
+from lenet_lightning.networks import NETWORKS, LeNet
 from lenet_lightning.pickled import unpickle
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
@@ -131,7 +131,7 @@ def start(network: torch.nn.Module, path: Path) -> None:
     network.load_state_dict(state_dict)
 
 
-def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[LeNet, dict[str, Any]]:
     """Return the network, in evaluation mode and without gradients, and the metadata of a file that `read` accepts.
 
     Raises:

@@ -1,13 +1,18 @@
+import { choose, receive } from "./inside.js";
+
 const canvas = document.querySelector("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true });
-const [draw, erase] = document.querySelectorAll("[aria-pressed]");
+const [draw, erase] = document.querySelectorAll(".tools [aria-pressed]");
+const networks = document.querySelector("select");
 const chooser = document.querySelector("input");
+const main = document.querySelector("main");
 const headline = document.querySelector(".headline");
 const seen = document.querySelector(".seen");
 const notice = document.querySelector(".notice");
 const LARGEST = 10e6; // bytes; the same as in server.py
 let last = null; // where the stroke is now
 let next = null; // returns the picture to read next
+let newest = null; // likewise the one that was read last
 let busy = false;
 
 const bars = Array.from({ length: 10 }, () => {
@@ -24,6 +29,7 @@ function show(text, message, answer = {}) {
   headline.classList.toggle("digit", Boolean(answer.seen));
   seen.hidden = !answer.seen;
   if (answer.seen) seen.src = answer.seen;
+  receive(answer.stages);
   const shares = answer.probabilities;
   const digits = [...bars.keys()];
   if (shares) digits.sort((one, other) => shares[other] - shares[one]);
@@ -38,16 +44,17 @@ function show(text, message, answer = {}) {
 
 // while one picture is being read, only the newest of the others waits
 async function send(picture) {
-  next = picture;
+  next = newest = picture;
   if (busy) return;
-  busy = true;
+  busy = main.ariaBusy = true;
   while (next) {
     const waiting = next;
     next = null;
     try {
       const body = await waiting();
       const headers = { "Content-Type": "application/octet-stream" };
-      const response = await fetch("read", { method: "POST", body, headers });
+      const route = networks.length > 1 ? `read?network=${networks.value}` : "read";
+      const response = await fetch(route, { method: "POST", body, headers });
       if (response.ok) {
         const answer = await response.json();
         show(answer.digit ?? "Draw a digit", answer.notice, answer);
@@ -58,7 +65,7 @@ async function send(picture) {
       notice.textContent = "No answer: does the program still run?";
     }
   }
-  busy = false;
+  busy = main.ariaBusy = false;
 }
 
 const drawing = () => new Promise((resolve) => canvas.toBlob(resolve));
@@ -129,5 +136,16 @@ chooser.addEventListener("change", () => {
   send(() => file);
 });
 
+networks.addEventListener("change", () => {
+  const { network, weights, stages } = networks.selectedOptions[0].dataset;
+  document.querySelector(".network").textContent = network;
+  document.title = `${network} reads your digit`;
+  document.querySelector(".faint").textContent = weights;
+  choose(JSON.parse(stages));
+  if (newest) send(newest);
+});
+
+networks.hidden = networks.length === 1;
+networks.dispatchEvent(new Event("change"));
 wipe();
 show("Draw a digit");

@@ -22,7 +22,12 @@ def main(args: list[str]) -> int:
     """
     parser = Parser("demo", main.__doc__)
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="weights (default: the newest run's, or those of the package)"
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[None],
+        metavar="FILE",
+        help="weights, the page has a menu of several (default: the newest run's, or those of the package)",
     )
     parser.add_argument(
         "--port", type=_port, default=7860, help="where the page is served, 0 for any free one (default: 7860)"
@@ -38,12 +43,12 @@ def main(args: list[str]) -> int:
                 from lenet_lightning.inference import server
             except ModuleNotFoundError as error:
                 raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
-            recognizer = Recognizer(options.weights)
+            recognizers = [Recognizer(weights) for weights in options.weights]
             if options.host not in server.LOCAL:
                 print(f"warning: --host {options.host}: whoever can reach it can use the page", file=sys.stderr)
             host = f"[{options.host}]" if ":" in options.host else options.host
             print(f"draw on http://{host}:{listening.getsockname()[1]} (Ctrl-C stops it)", flush=True)
-            server.serve(recognizer, options.host, listening)
+            server.serve(recognizers, options.host, listening)
     except KeyboardInterrupt:  # the usual way to stop
         return 130
     return 0

@@ -34,9 +34,11 @@ def main(args: list[str]) -> int:
     """Read the handwritten digit in each picture.
 
     Raises:
-        UsageError: a picture or folder does not exist; --picture or --confusion is not a .png in an existing folder;
-            --output is not a file that this command began; a picture's name has no --truth; as Recognizer.
-        RunError: the --picture, --confusion or --output file cannot be written; stdout is closed; as Recognizer.
+        UsageError: a picture or folder does not exist; --picture or --confusion is not a .png in an existing folder,
+            --inside not a .svg or .png; --inside is of several pictures or an ONNX file; --output is not a file that
+            this command began; a picture's name has no --truth; as Recognizer.
+        RunError: the --picture, --inside, --confusion or --output file cannot be written; stdout is closed; as
+            Recognizer.
         OSError: stdout cannot be written.
     """
     parser = Parser("predict", main.__doc__)
@@ -74,24 +76,26 @@ def main(args: list[str]) -> int:
         "--picture", type=Path, metavar="OUT.png", help="draw what was seen, with the ten probabilities"
     )
     parser.add_argument(
+        "--inside", type=Path, metavar="OUT.svg", help="draw what each stage of the network makes of the digit, or .png"
+    )
+    parser.add_argument(
         "--truth", choices=truth.KINDS, help="count what is read as the digit that names the file, or its folder"
     )
     parser.add_argument("--confusion", type=Path, metavar="OUT.png", help="draw which digit was taken for which")
     options = parser.parse_args(args)
     if sys.stdout is None:
         raise RunError("stdout must be open to print the digits, is closed; leave out >&-")
-    target = options.picture
-    for option in ("picture", "confusion"):
-        if (path := getattr(options, option)) and not (path.suffix == ".png" and _is_new(path)):
-            raise UsageError(
-                f"--{option} {printable(path)}: must be a .png to write, in a folder that exists; pass another"
-            )
+    target = _target("--picture", options.picture, (".png",))
+    confusion = _target("--confusion", options.confusion, (".png",))
+    inside = _target("--inside", options.inside, (".svg", ".png"))
     if options.truth and (options.output or STDIN in options.pictures):
         raise UsageError(f"--truth: must be without --output, which may have read some before, and without {STDIN}")
-    if options.confusion and (options.line or not options.truth):
+    if confusion and (options.line or not options.truth):
         raise UsageError("--confusion: must be with --truth and without --line, whose rows are more than ten digits")
     names = truth.folders(options.pictures) if options.truth == "folder" else options.pictures
     asked = [row for name in names for row in _named(name)]
+    if inside and (len(asked) > 1 or options.line or options.output):
+        raise UsageError("--inside must be of one digit; pass one picture, without --line and --output")
     score = truth.Score(options.truth, asked, options.line) if options.truth else None
     failed = False
     if options.output:
@@ -110,7 +114,7 @@ def main(args: list[str]) -> int:
             if row.error:
                 failed = True
                 print(f"error: {row.error}", file=sys.stderr, flush=True)
-            if options.json or target:
+            if options.json or target or inside:
                 rows.append(row)
     if options.json:
         print(json.dumps([row.fields() for row in rows], indent=2))
@@ -121,13 +125,30 @@ def main(args: list[str]) -> int:
         grid.draw(rows, target)
     if score:
         score.tell()
-        if options.confusion:
-            score.draw(options.confusion)
+        if confusion:
+            score.draw(confusion)
+    if inside:
+        failed |= not _look(recognizer, rows, inside)
     return int(failed)
 
 
-def _is_new(path: Path) -> bool:
-    return path.parent.is_dir() and not path.is_dir()
+def _target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> Path | None:
+    if path and not (path.suffix in suffixes and path.parent.is_dir() and not path.is_dir()):
+        kinds = " or ".join(suffixes)
+        raise UsageError(
+            f"{option} {printable(path)}: must be a {kinds} to write, in a folder that exists; pass another"
+        )
+    return path
+
+
+def _look(recognizer: Recognizer, rows: list[Row], path: Path) -> bool:
+    """Draw the stages of the one picture, if a digit is seen in it."""
+    from lenet_lightning.inference import slide
+
+    seen = [answer.seen for row in rows for answer in row.answers if answer.seen is not None]
+    for each in seen:
+        slide.draw(recognizer, each, path)
+    return bool(seen)
 
 
 def _printer(options: Namespace, asked: list[Row]) -> Callable[[Row], object]:

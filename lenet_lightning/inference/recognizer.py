@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, printable
 from lenet_lightning.inference import onnx_session, picture, trial
 from lenet_lightning.inference.card import card
+
+if TYPE_CHECKING:
+    from lenet_lightning.inference.inside import Stage
 
 # images that go through the network at once: more are no faster and take memory
 BATCH_SIZE = 256
@@ -60,6 +63,9 @@ class Recognizer:
         insist: whether to use weights of others even if, where MNIST is in the folder `data`, they read fewer than
             90 % of its validation digits right.
 
+    Attributes:
+        stages: of the network, in order; empty for an ONNX file, which returns logits alone.
+
     Raises:
         UsageError: the file does not exist or has another suffix; invert or reject_below is invalid.
         RunError: the file is damaged, too large, does not fit its network, has invalid contents, or reads too few
@@ -91,8 +97,11 @@ class Recognizer:
         self.invert = invert
         self.reject_below = reject_below
         self.weights = Path(weights) if weights else _default_weights()
-        load = onnx_session.load if self.weights.suffix.lower() == ".onnx" else _load_torch
-        self._network, self.metadata = load(self.weights)
+        self.stages: list[Stage] = []
+        if self.weights.suffix.lower() == ".onnx":
+            self._network, self.metadata = onnx_session.load(self.weights)
+        else:
+            self._network, self._units, self.stages, self.metadata = _load_torch(self.weights)
         if not insist and (tried := self._tried) and tried.accuracy < trial.LEAST:
             raise RunError(
                 f"{printable(self.weights)}: must read {trial.LEAST:.0%} of MNIST's validation digits right, reads "
@@ -144,7 +153,25 @@ class Recognizer:
             RunError: they are not finite, or the ONNX network does not accept so many images at once.
         """
         batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
-        logits = np.concatenate([np.empty((0, 10), np.float32), *map(self._network, batches)])
+        return self._finite(np.concatenate([np.empty((0, 10), np.float32), *map(self._network, batches)]))
+
+    def inside(self, framed: picture.Framed) -> tuple[Answer, dict[str, np.ndarray]]:
+        """Predict the digit of a picture that `picture.frame` prepared, and return what each stage makes of it.
+
+        The values, float32, are of the same pass as the answer, by the stage's name in `stages` and in its shape; the
+        last are the logits. There are none for a blank picture or an ONNX file.
+
+        Raises:
+            RunError: as `logits`.
+        """
+        if framed.pixels is None or not self.stages:
+            return self.answers([framed])[0], {}
+        values = self._units(framed.pixels[None])
+        logits = self._finite(values[self.stages[-1].name])[0]
+        shown = {stage.name: values[stage.name].reshape(stage.shape) for stage in self.stages}
+        return self._answer(framed, logits), shown
+
+    def _finite(self, logits: np.ndarray) -> np.ndarray:
         if not np.isfinite(logits).all():
             raise RunError(f"{printable(self.weights)}: must return finite logits, returns others; use other weights")
         return logits
@@ -160,6 +187,7 @@ class Recognizer:
 
 
 Network = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 logits (N, 10)
+Units = Callable[[np.ndarray], dict[str, np.ndarray]]  # the same to what each stage makes of them
 
 
 def _default_weights() -> Path:
@@ -168,17 +196,24 @@ def _default_weights() -> Path:
     return run_folders.newest(Path("runs"), "weights.safetensors") or weights.SHIPPED
 
 
-def _load_torch(path: Path) -> tuple[Network, dict[str, Any]]:
+def _load_torch(path: Path) -> tuple[Network, Units, "list[Stage]", dict[str, Any]]:
     import torch
 
     from lenet_lightning import weights
+    from lenet_lightning.inference import inside
 
     network, metadata = weights.load(path)
     mean, std = metadata["mean"], metadata["std"]
 
+    def normalised(images: np.ndarray) -> torch.Tensor:
+        return torch.tensor(images).unsqueeze(1).float().div_(255).sub_(mean).div_(std)
+
     def run(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            pixels = torch.tensor(images).unsqueeze(1).float().div_(255)
-            return network(pixels.sub_(mean).div_(std)).numpy()
+            return network(normalised(images)).numpy()
 
-    return run, metadata
+    def units(images: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            return {name: values.numpy() for name, values in network.stages(normalised(images)).items()}
+
+    return run, units, inside.stages_of(network), metadata

@@ -1,16 +1,19 @@
-"""The drawing page's server: its files, and one route that takes a picture and returns the prediction."""
+"""The drawing page's server: its files, and one route that takes a picture and returns what the network makes of it."""
 
 import asyncio
 import base64
 import io
+import json
 import socket
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
@@ -24,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import isolated
+from lenet_lightning.inference import isolated, picture
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -38,6 +41,9 @@ CONNECTIONS = 100
 
 TOO_LARGE = (413, f"a picture must have at most {BODY_BYTES // 1_000_000} MB")
 BUSY = (503, "too many pictures at once; try again")
+
+PARTS = ("demo", "inside")  # of the page, each a script and a style
+NETWORK_NAMES = {"lenet5": "LeNet-5", "lenet5_1998": "LeNet-5 of 1998", "lenet1": "LeNet-1"}
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -80,23 +86,30 @@ class Reader:
     of its own, so that none can exhaust the server's time or memory.
     """
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        self.recognizer = recognizer
+    def __init__(self, recognizers: Sequence[Recognizer]) -> None:
+        self.recognizers = recognizers
         self.thread = ThreadPoolExecutor(1)
         self.decoding = asyncio.Lock()
         self.uploads: set[Request] = set()
 
     async def read(self, request: Request) -> Response:
-        """Return digit, probabilities, the image seen and a notice as JSON; the first three are null if it is blank.
+        """Return digit, probabilities, the image seen, the stages and a notice as JSON.
 
-        Errors: 408 the request is too slow, 413 too large, 415 not of a picture's type; 422 the picture cannot be read;
-        503 too many uploads, or decoding takes too long.
+        A blank picture has no stages, and null for the first three. The query `network` is the number of the weights,
+        from 0. The values of each stage are float32, little-endian, in base64.
+
+        Errors: 400 there is no such network; 408 the request is too slow, 413 too large, 415 not of a picture's type;
+        422 the picture cannot be read; 503 too many uploads, or decoding takes too long.
         """
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise HTTPException(415, "Content-Type must be image/* or application/octet-stream")
+        asked = {str(number): each for number, each in enumerate(self.recognizers)}
+        recognizer = asked.get(request.query_params.get("network", "0"))
+        if recognizer is None:
+            raise HTTPException(400, f"network must be 0 to {len(asked) - 1}")
         try:
-            return JSONResponse(_json(await self._answer(request, await self._body(request))))
+            return JSONResponse(_json(*await self._answer(request, await self._body(request), recognizer)))
         except RunError as error:
             raise HTTPException(422, str(error)) from error
         except ClientDisconnect:
@@ -125,10 +138,14 @@ class Reader:
             raise HTTPException(*refusal)
         return bytes(body)
 
-    async def _answer(self, request: Request, data: bytes) -> Answer:
+    async def _answer(
+        self, request: Request, data: bytes, recognizer: Recognizer
+    ) -> tuple[Answer, dict[str, np.ndarray]]:
         in_thread = asyncio.get_running_loop().run_in_executor
         if _is_drawing(data):
-            return await in_thread(self.thread, self.recognizer, io.BytesIO(data))
+            return await in_thread(
+                self.thread, lambda: recognizer.inside(picture.frame(io.BytesIO(data), recognizer.invert))
+            )
         if not self._admit(request):
             raise HTTPException(*BUSY)
         try:
@@ -136,7 +153,7 @@ class Reader:
                 framed = await isolated.frame(data)
         except TimeoutError as error:
             raise HTTPException(503, f"not read within {DECODING} s; try again, or make it smaller") from error
-        return (await in_thread(self.thread, self.recognizer.answers, [framed]))[0]
+        return await in_thread(self.thread, recognizer.inside, framed)
 
     def _admit(self, request: Request) -> bool:
         if len(self.uploads) < UPLOADS:
@@ -144,18 +161,18 @@ class Reader:
         return request in self.uploads
 
 
-def app(recognizer: Recognizer, host: str) -> Starlette:
-    """Return the ASGI application that serves the page as `host`."""
+def app(recognizers: Sequence[Recognizer], host: str) -> Starlette:
+    """Return the ASGI application that serves the page as `host`, with a menu of the networks if they are several."""
     here = Path(__file__).parent
-    shown = f"Weights: {'/'.join(recognizer.weights.parts[-2:])}{recognizer.accuracy}"
-    page = (here / "demo.html").read_text("utf-8").replace("{weights}", escape(shown))
+    options = "".join(_option(number, recognizer) for number, recognizer in enumerate(recognizers))
+    page = (here / "demo.html").read_text("utf-8").replace("{networks}", options)
     files = {
         "/": Response(page, media_type="text/html"),
-        "/demo.css": Response((here / "demo.css").read_bytes(), media_type="text/css"),
-        "/demo.js": Response((here / "demo.js").read_bytes(), media_type="text/javascript"),
+        **{f"/{name}.css": Response((here / f"{name}.css").read_bytes(), media_type="text/css") for name in PARTS},
+        **{f"/{name}.js": Response((here / f"{name}.js").read_bytes(), media_type="text/javascript") for name in PARTS},
     }
     routes = [Route(path, file, methods=["GET"]) for path, file in files.items()]
-    routes.append(Route("/read", Reader(recognizer).read, methods=["POST"]))
+    routes.append(Route("/read", Reader(recognizers).read, methods=["POST"]))
     made = Starlette(
         routes=routes, middleware=[Middleware(Guard, host=host)], exception_handlers={Exception: _unexpected}
     )
@@ -163,7 +180,7 @@ def app(recognizer: Recognizer, host: str) -> Starlette:
     return made
 
 
-def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
+def serve(recognizers: Sequence[Recognizer], host: str, listening: socket.socket) -> None:
     """Serve the page on a listening socket until SIGINT or SIGTERM."""
     alive: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
@@ -182,7 +199,7 @@ def serve(recognizer: Recognizer, host: str, listening: socket.socket) -> None:
             alive.pop(self.transport).cancel()
 
     config = uvicorn.Config(
-        app(recognizer, host),
+        app(recognizers, host),
         http=Connection,
         ws="none",
         lifespan="off",
@@ -205,7 +222,18 @@ def _is_drawing(data: bytes) -> bool:
     return alone and size <= DRAWING_SIDE and len(data) <= DRAWING_BYTES
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def _option(number: int, recognizer: Recognizer) -> str:
+    name = NETWORK_NAMES[recognizer.metadata["network"]] if recognizer.stages else "The network"
+    data = {
+        "network": name,
+        "weights": f"Weights: {'/'.join(recognizer.weights.parts[-2:])}{recognizer.accuracy}",
+        "stages": json.dumps([stage._asdict() for stage in recognizer.stages]),
+    }
+    attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
+    return f'<option value="{number}" {attributes}>{escape(f"{name} ({recognizer.weights.name})")}</option>'
+
+
+def _json(answer: Answer, stages: dict[str, np.ndarray]) -> dict[str, Any]:
     if answer.probabilities is None or answer.seen is None:
         return {"digit": None, "probabilities": None, "seen": None, "notice": answer.notice}
     png = io.BytesIO()
@@ -215,6 +243,7 @@ def _json(answer: Answer) -> dict[str, Any]:
         "probabilities": answer.probabilities.tolist(),
         "seen": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
         "notice": answer.notice,
+        "stages": {name: base64.b64encode(values.astype("<f4").tobytes()).decode() for name, values in stages.items()},
     }
 
 

@@ -1,5 +1,7 @@
 """LeNet-1: the forerunner of 1989, 2,578 parameters."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from lenet_lightning.networks.layers import (
     Subsampling,
     draw_,
 )
+from lenet_lightning.networks.receptive import Window
 
 # for each map of C2 the maps of S1 that it reads (LeCun et al. 1990, table 1)
 C2_READS = ((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1), (2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3))
@@ -28,6 +31,12 @@ class LeNet1(nn.Module):
     """
 
     MEAN, STD = PAPER_MEAN, PAPER_STD
+    WINDOWS: ClassVar = {
+        "C1": Window(5),
+        "S1": Window(2, stride=2),
+        "C2": Window(5),
+        "S2": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +57,12 @@ class LeNet1(nn.Module):
         c2 = self.squash(self.c2(s1))  # (N, 12, 8, 8)
         return {"C1": c1, "S1": s1, "C2": c2, "S2": self.squash(self.s2(c2))}  # S2: (N, 12, 4, 4)
 
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what every layer makes of normalised images (N, 1, 28, 28), by its name; the logits are the last."""
+        maps = self.feature_maps(images)
+        output = self.squash(self.output(maps["S2"].flatten(1)))  # (N, 10)
+        return maps | {"output": output, "logits": self.targets(output)}  # logits: (N, 10)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
-        x = self.squash(self.output(self.feature_maps(images)["S2"].flatten(1)))  # (N, 10)
-        return self.targets(x)  # (N, 10)
+        return self.stages(images)["logits"]

@@ -1,10 +1,13 @@
 """The tutorial's LeNet-5: 61,706 parameters."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from lenet_lightning.networks import phases
 from lenet_lightning.networks.pooling import AveragePool
+from lenet_lightning.networks.receptive import Window
 
 
 class LeNet5(nn.Module):
@@ -19,6 +22,12 @@ class LeNet5(nn.Module):
     """
 
     MEAN, STD = 0.1307, 0.3081  # of the pixels of the 60,000 training samples, in [0, 1]
+    WINDOWS: ClassVar = {
+        "C1": Window(5, padding=2),
+        "S2": Window(2, stride=2),
+        "C3": Window(5),
+        "S4": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,16 +47,21 @@ class LeNet5(nn.Module):
         c3 = torch.relu(self.conv2(s2))  # (N, 16, 10, 10)
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self.pool2(c3)}  # S4: (N, 16, 5, 5)
 
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what every layer makes of normalised images (N, 1, 28, 28), by its name; the logits are the last."""
+        maps = self.feature_maps(images)
+        return maps | self._classify(maps["S4"])
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
-        x = self.flatten(self._s4(images))  # (N, 400)
-        x = torch.relu(self.linear1(x))  # (N, 120)
-        x = torch.relu(self.linear2(x))  # (N, 84)
-        return self.linear3(x)  # (N, 10)
-
-    def _s4(self, images: Tensor) -> Tensor:
         layers = self.conv1, self.pool1, self.conv2, self.pool2
         # not in eval mode: what a network reads must not depend on how many images it is given
         if not self.training or type(self) is not LeNet5 or not phases.are_quicker(images, *layers):
-            return self.feature_maps(images)["S4"]
-        return phases.pooled_relu_conv(phases.pooled_relu_conv(images, self.conv1), self.conv2)
+            return self.stages(images)["output"]
+        s2 = phases.pooled_relu_conv(images, self.conv1)
+        return self._classify(phases.pooled_relu_conv(s2, self.conv2))["output"]
+
+    def _classify(self, s4: Tensor) -> dict[str, Tensor]:
+        c5 = torch.relu(self.linear1(self.flatten(s4)))  # (N, 120)
+        f6 = torch.relu(self.linear2(c5))  # (N, 84)
+        return {"C5": c5, "F6": f6, "output": self.linear3(f6)}  # output: (N, 10)

@@ -1,5 +1,7 @@
 """The LeNet-5 of 1998: 60,000 trainable parameters and ten bitmaps."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from lenet_lightning.networks.layers import (
     Subsampling,
     draw_,
 )
+from lenet_lightning.networks.receptive import Window
 
 # for each map of C3 the maps of S2 that it reads (table I)
 C3_READS = (
@@ -70,6 +73,12 @@ class LeNet5_1998(nn.Module):
     """
 
     MEAN, STD = PAPER_MEAN, PAPER_STD
+    WINDOWS: ClassVar = {
+        "C1": Window(5, padding=2),
+        "S2": Window(2, stride=2),
+        "C3": Window(5),
+        "S4": Window(2, stride=2),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,9 +102,13 @@ class LeNet5_1998(nn.Module):
         c3 = self.squash(self.c3(s2))  # (N, 16, 10, 10)
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self.squash(self.s4(c3))}  # S4: (N, 16, 5, 5)
 
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what every layer makes of normalised images (N, 1, 28, 28), by its name; the logits are the last."""
+        maps = self.feature_maps(images)
+        c5 = self.squash(self.c5(maps["S4"].flatten(1)))  # (N, 120)
+        f6 = self.squash(self.f6(c5))  # (N, 84)
+        return maps | {"C5": c5, "F6": f6, "output": self.output(f6)}  # output: (N, 10)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, 10) of normalised images (N, 1, 28, 28)."""
-        x = self.feature_maps(images)["S4"].flatten(1)  # (N, 400)
-        x = self.squash(self.c5(x))  # (N, 120)
-        x = self.squash(self.f6(x))  # (N, 84)
-        return self.output(x)  # (N, 10)
+        return self.stages(images)["output"]

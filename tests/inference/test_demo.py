@@ -5,12 +5,9 @@ import http.client
 import io
 import itertools
 import json
-import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,83 +15,17 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from lenet_lightning import inference, weights
 from lenet_lightning.__main__ import main
 from lenet_lightning.inference import server
+from tests.inference.conftest import serving
 
-ROOT = Path(__file__).parents[2]
 ONE = [(0.5, 0.15), (0.5, 0.85)]
 SEVEN = [(0.3, 0.2), (0.7, 0.2), (0.45, 0.82)]
 
 browser = pytest.mark.browser
-
-
-@contextlib.contextmanager
-def serving(folder, *options):
-    """The page in a process of its own, with `folder`/tmp for its temporary files: (process, port)."""
-    (folder / "tmp").mkdir()
-    command = [sys.executable, "-m", "lenet_lightning", "demo", "--port", "0", "--weights", str(weights.SHIPPED)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")}
-    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-        process = subprocess.Popen([*command, *options], cwd=folder, env=environment, stdout=out, stderr=err)
-    try:
-        for _ in range(600):
-            if ready := re.search(r"http://\S+:(\d+) ", (folder / "out").read_text()):
-                break
-            assert process.poll() is None, (folder / "err").read_text()
-            time.sleep(0.1)
-        yield process, int(ready[1])
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory):
-    """The port of a page that all tests use: each finds it still serving after the one before."""
-    folder = tmp_path_factory.mktemp("demo")
-    with serving(folder) as (process, port):
-        yield port
-        assert process.poll() is None
-        assert (folder / "err").read_text() == ""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser without a window."""
-    if not shutil.which("chromium"):
-        pytest.skip("needs Debian's chromium; CI installs it")
-    quiet = ("quic", "background-networking", "component-update", "sync", "gpu")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in quiet)],
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def opened(chromium, port):
-    """Open the page; at the end no request has gone elsewhere, and nothing was blocked."""
-    requested, complaints, contexts = [], [], []
-
-    def open_page(width=1280, height=800, **options):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": height}, **options))
-        page = contexts[-1].new_page()
-        page.on("request", lambda request: requested.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(f"http://127.0.0.1:{port}/")
-        expect(page.locator(".headline")).to_have_text("Draw a digit")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [url for url in requested if not url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:"))] == []
-    assert [text for text in complaints if "Content Security Policy" in text] == []
 
 
 def on_canvas(page, points):

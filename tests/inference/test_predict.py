@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from PIL import Image
@@ -41,24 +40,6 @@ def command(capfd):
         return code, out, "".join(line for line in err.splitlines(True) if not line.startswith("weights "))
 
     return run
-
-
-@pytest.fixture(scope="module")
-def threes(tmp_path_factory):
-    """An ONNX file that calls everything a 3; it is read in a fraction of the time that torch takes to import."""
-    path = tmp_path_factory.mktemp("threes") / "threes.onnx"
-    kind = onnx.TensorProto.FLOAT
-    ports = {"pixels": ["N", 1, 28, 28], "logits": ["N", 10]}
-    pixels, logits = (onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in ports.items())
-    values = {"weight": np.zeros((784, 10), np.float32), "bias": 5 * np.eye(10, dtype=np.float32)[3]}
-    nodes = [
-        onnx.helper.make_node("Flatten", ["pixels"], ["flat"]),
-        onnx.helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
-    ]
-    constants = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
-    graph = onnx.helper.make_graph(nodes, "threes", [pixels], [logits], constants)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
-    return path
 
 
 @pytest.fixture
