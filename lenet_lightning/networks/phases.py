@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lenet_lightning.networks.hooks import has_hooks
 from lenet_lightning.networks.pooling import AveragePool
 
 # of fewer images the layers, one after the other, are quicker
@@ -21,7 +20,7 @@ def are_quicker(images: Tensor, *layers: nn.Module) -> bool:
         images.is_cpu
         and images.shape[0] >= FEWEST_IMAGES
         and not torch.compiler.is_compiling()
-        and all(_is_usual(layer) and not has_hooks(layer) for layer in layers)
+        and all(_is_usual(layer) and not _has_hooks(layer) for layer in layers)
     )
 
 
@@ -43,6 +42,11 @@ def pooled_relu_conv(maps: Tensor, conv: nn.Conv2d) -> Tensor:
         # oneDNN is slow at stride 2 in many maps: as 4C maps of half the size it is stride 1
         phases = F.conv2d(F.pixel_unshuffle(maps, 2), F.pixel_unshuffle(kernels, 2), bias, padding=padding // 2)
     return torch.relu(phases).unflatten(1, (4, -1)).mean(1)
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    # torch has no public way to ask
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 def _is_usual(layer: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lenet_lightning import weights as weights_files
 from lenet_lightning.networks import NETWORKS
 from lenet_lightning.restricted import checked
-from lenet_lightning.training import optimizers, parts, schedules
+from lenet_lightning.training import optimizers, schedules
 from lenet_lightning.training.callbacks.plain_fit import of_fit
 from lenet_lightning.training.callbacks.weight_average import DECAY, Decay
 
@@ -83,7 +83,7 @@ class DigitClassifier(LightningModule):
         self.val_acc = MulticlassAccuracy(10, average="micro")
         self.test_acc = MulticlassAccuracy(10, average="micro")
         self.example_input_array = torch.zeros(1, 1, 28, 28)
-        self._step = torch.compile(self.step, dynamic=False) if compile else self._in_parts
+        self._step = torch.compile(self.step, dynamic=False) if compile else self.step
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Raise UsageError if a trainer cannot train this: for subclasses, asked before any process is started."""
@@ -105,11 +105,6 @@ class DigitClassifier(LightningModule):
         images, labels = batch
         logits = self.network(images)
         return logits, self.loss(logits, labels)
-
-    def _in_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        own = any(getattr(type(self), name) is not getattr(DigitClassifier, name) for name in ("step", "loss"))
-        split = not own and parts.can_split(self.network, batch[0])
-        return parts.step(self.network, self.loss, *batch) if split else self.step(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return loss and logits of a batch, of which EpochMetrics makes an epoch's metrics, as logging is slow."""
