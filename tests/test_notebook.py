@@ -121,6 +121,26 @@ def test_a_plain_fit_in_a_kernel_is_short_and_can_be_stopped(in_kernel):
     assert printed(again).count("train loss") == 15
 
 
+COMMAND = """
+import sys, time
+start = time.perf_counter()
+!{sys.executable} -m lenet_lightning fit --trainer.max_epochs 2 --trainer.accelerator cpu --pictures false
+seconds, code = time.perf_counter() - start, _exit_code
+"""
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(300)
+def test_a_command_in_a_cell_draws_its_bar_at_most_once_a_second(in_kernel, monkeypatch):
+    """A notebook keeps each state of it."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    fit, told = in_kernel(COMMAND, "print(code, seconds)")
+    code, seconds = printed(told).split()
+    assert int(code) == 0
+    assert len(re.findall(r"epoch +\d+/2 +train loss", printed(fit))) == 2
+    assert 1 <= printed(fit).count(" steps ") <= float(seconds) + 1
+
+
 GROWTH = """
 import gc, resource, sys
 def held():
