@@ -9,18 +9,23 @@ const main = document.querySelector("main");
 const headline = document.querySelector(".headline");
 const seen = document.querySelector(".seen");
 const notice = document.querySelector(".notice");
+const undo = document.querySelector(".undo");
+const UNDONE = 50; // strokes that can be taken back, 0.3 MB each
 const LARGEST = 10e6; // bytes; the same as in server.py
 let last = null; // where the stroke is now
 let next = null; // returns the picture to read next
 let newest = null; // likewise the one that was read last
 let busy = false;
 
-const bars = Array.from({ length: 10 }, () => {
+const before = []; // the canvas before each stroke, the oldest first
+
+const bars = Array.from({ length: 10 }, (_, digit) => {
   const row = document.createElement("li");
   row.append(...["b", "i", "span"].map((tag) => document.createElement(tag)));
   row.children[1].append(document.createElement("b"));
+  row.firstChild.textContent = digit;
   document.querySelector("ol").append(row);
-  return row.children;
+  return row;
 });
 
 function show(text, message, answer = {}) {
@@ -31,12 +36,10 @@ function show(text, message, answer = {}) {
   if (answer.seen) seen.src = answer.seen;
   receive(answer.stages);
   const shares = answer.probabilities;
-  const digits = [...bars.keys()];
-  if (shares) digits.sort((one, other) => shares[other] - shares[one]);
-  digits.forEach((digit, rank) => {
-    const [name, bar, share] = bars[rank];
+  bars.forEach((row, digit) => {
+    const [, bar, share] = row.children;
     const percent = shares ? `${(100 * shares[digit]).toFixed(1)}%` : "";
-    name.textContent = digit;
+    row.classList.toggle("best", shares?.[digit] === Math.max(...(shares ?? [])));
     share.textContent = percent;
     bar.firstChild.style.width = percent || "0";
   });
@@ -70,6 +73,12 @@ async function send(picture) {
 
 const drawing = () => new Promise((resolve) => canvas.toBlob(resolve));
 
+function remember() {
+  before.push(pen.getImageData(0, 0, canvas.width, canvas.height));
+  if (before.length > UNDONE) before.shift();
+  undo.disabled = false;
+}
+
 function wipe() {
   pen.fillStyle = "white";
   pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -99,6 +108,7 @@ function pick(tool) {
 canvas.addEventListener("pointerdown", (event) => {
   if (last || event.button) return; // one finger at a time
   canvas.setPointerCapture(event.pointerId);
+  remember();
   stroke(event);
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -113,15 +123,23 @@ canvas.addEventListener("lostpointercapture", () => {
 
 draw.addEventListener("click", () => pick(draw));
 erase.addEventListener("click", () => pick(erase));
+undo.addEventListener("click", () => {
+  pen.putImageData(before.pop(), 0, 0);
+  undo.disabled = !before.length;
+  send(drawing);
+});
+document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key === "z") undo.click();
+});
 document.querySelector(".clear").addEventListener("click", () => {
+  remember();
   wipe();
   pick(draw);
   send(drawing);
 });
 
-chooser.addEventListener("change", () => {
-  const [file] = chooser.files;
-  chooser.value = ""; // choosing the same file again is a change, too
+function take(file) {
+  remember();
   wipe();
   if (file.size > LARGEST) {
     show("No digit read", `${file.name} is larger than ${LARGEST / 1e6} MB.`);
@@ -134,7 +152,22 @@ chooser.addEventListener("change", () => {
     pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
   }, () => {});
   send(() => file);
+}
+
+function transferred(event, files) {
+  event.preventDefault(); // a browser would leave the page for the picture
+  if (files.length) take(files[0]);
+  else notice.textContent = "There is no picture in it.";
+}
+
+chooser.addEventListener("change", () => {
+  const [file] = chooser.files;
+  chooser.value = ""; // choosing the same file again is a change, too
+  take(file);
 });
+document.addEventListener("paste", (event) => transferred(event, event.clipboardData.files));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => transferred(event, event.dataTransfer.files));
 
 networks.addEventListener("change", () => {
   const { network, weights, stages } = networks.selectedOptions[0].dataset;
