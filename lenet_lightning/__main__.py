@@ -1,7 +1,5 @@
 """Dispatch and exit codes: answers `--help` and `--version` at once, and imports only what the command needs."""
 
-import atexit
-import gc
 import os
 import sys
 import traceback
@@ -43,9 +41,6 @@ LIGHT = {
     "dashboard": "training.dashboard",
 }
 COMMANDS = ("fit", "validate", "test", *LIGHT)
-
-# at its end Python would search all that was imported for cycles, more than a second after a fit
-atexit.register(gc.freeze)
 
 
 def main(args: list[str] | None = None) -> int:
