@@ -25,6 +25,7 @@ _FEW_PIXELS = 1_000_000  # at least as many are counted: a scan itself takes tim
 _KEPT_VALUES = 145_000_000
 
 _CHUNKS = 1_000  # of a PNG, besides those of pixels
+_PIXEL_CHUNKS = 200_000  # of 2 kB in the largest picture; programs write 8 or more
 _ENTRIES = 3_000  # of TIFF directories; EXIF is made of them, too
 _VALUES = 200_000  # numbers in them
 _STRIP_BYTES = 200_000_000  # four for each of 50 million pixels
@@ -150,10 +151,14 @@ class BoundedFile:
 
 
 def _check_chunks(file: BinaryIO) -> None:
-    others = size = 0
+    pixels = others = size = 0
     while (head := file.read(8)) and head[4:] != b"IEND":
         length = int.from_bytes(head[:4])
-        if head[4:] not in (b"IDAT", b"fdAT", b"fcTL"):
+        if head[4:] in (b"IDAT", b"fdAT", b"fcTL"):
+            pixels += 1
+            if pixels > _PIXEL_CHUNKS:
+                raise TooMuchError(_PIXEL_CHUNKS, "chunks of pixels")
+        else:
             others, size = others + 1, size + length
             if others > _CHUNKS:
                 raise TooMuchError(_CHUNKS, "chunks besides its pixels")

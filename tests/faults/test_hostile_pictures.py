@@ -170,7 +170,7 @@ REFUSED = {
     "profiles after.png": (lambda: png(after=PROFILE * 10_000), "1,000 chunks"),
     "private.png": (lambda: png(chunk(b"vpAg", bytes(300_000_000))), "8,000,000 bytes"),
     "private after.png": (lambda: png(after=chunk(b"vpAg", bytes(300_000_000))), "8,000,000 bytes"),
-    "empty pixels.png": (lambda: png(chunk(b"IDAT", b"") * 5_000_000), "2,000,000 parts"),
+    "empty pixels.png": (lambda: png(chunk(b"IDAT", b"") * 5_000_000), "200,000 chunks of pixels"),
     "comment.gif": (lambda: GIF[:FIRST] + b"!\xfe" + BLOCK * 60_000 + b"\0" + GIF[FIRST:], "3,000 parts"),
     "comments.gif": (lambda: GIF[:FIRST] + b"!\xfe\1a\0" * 1_000_000 + GIF[FIRST:], "3,000 parts"),
     "blocks.gif": (lambda: GIF[:-2] + b"\1\0" * 20_000_000 + GIF[-2:], "2,000,000 parts"),
