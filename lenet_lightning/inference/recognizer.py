@@ -63,9 +63,6 @@ class Recognizer:
         insist: whether to use weights of others even if, where MNIST is in the folder `data`, they read fewer than
             90 % of its validation digits right.
 
-    Attributes:
-        stages: of the network, in order; empty for an ONNX file, which returns logits alone.
-
     Raises:
         UsageError: the file does not exist or has another suffix; invert or reject_below is invalid.
         RunError: the file is damaged, too large, does not fit its network, has invalid contents, or reads too few
@@ -97,17 +94,23 @@ class Recognizer:
         self.invert = invert
         self.reject_below = reject_below
         self.weights = Path(weights) if weights else _default_weights()
-        self.stages: list[Stage] = []
+        self._stages: Callable[[], list[Stage]] = list
         if self.weights.suffix.lower() == ".onnx":
             self._network, self.metadata = onnx_session.load(self.weights)
         else:
-            self._network, self._units, self.stages, self.metadata = _load_torch(self.weights)
+            self._network, self._units, self._stages, self.metadata = _load_torch(self.weights)
         if not insist and (tried := self._tried) and tried.accuracy < trial.LEAST:
             raise RunError(
                 f"{printable(self.weights)}: must read {trial.LEAST:.0%} of MNIST's validation digits right, reads "
                 f"{tried.accuracy:.1%}{self._adapted}: it may be for other images, pixels, activations or pooling; "
                 "use other weights, or insist (predict --insist)"
             )
+
+    @cached_property
+    def stages(self) -> "list[Stage]":
+        """The stages of the network, in order; empty for an ONNX file, which returns logits alone."""
+        # not before it is asked for: what a network takes would add to what a large picture takes
+        return self._stages()
 
     @property
     def accuracy(self) -> str:
@@ -196,7 +199,7 @@ def _default_weights() -> Path:
     return run_folders.newest(Path("runs"), "weights.safetensors") or weights.SHIPPED
 
 
-def _load_torch(path: Path) -> tuple[Network, Units, "list[Stage]", dict[str, Any]]:
+def _load_torch(path: Path) -> tuple[Network, Units, Callable[[], "list[Stage]"], dict[str, Any]]:
     import torch
 
     from lenet_lightning import weights
@@ -216,4 +219,4 @@ def _load_torch(path: Path) -> tuple[Network, Units, "list[Stage]", dict[str, An
         with torch.inference_mode():
             return {name: values.numpy() for name, values in network.stages(normalised(images)).items()}
 
-    return run, units, inside.stages_of(network), metadata
+    return run, units, lambda: inside.stages_of(network), metadata
