@@ -1,6 +1,7 @@
 """Read strips with rows of digits. Needs torch, and no Lightning."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def _digits(scores: Tensor, string: tuple[int, ...], strip: NDArray[np.uint8]) -
     centres = [STEP * (first + last) / 2 for first, last in spans]
     inks = places.inks(strip, centres)
     # the positions of each digit alone: to halfway to its neighbours
-    halves = [(left[1] + right[0] + 1) // 2 for left, right in zip(spans, spans[1:], strict=False)]
+    halves = [(left[1] + right[0] + 1) // 2 for left, right in pairwise(spans)]
     parts = [scores[a:b] for a, b in zip([0, *halves], [*halves, len(scores)], strict=True)]
     each = [_alone(part) for part in parts]
     return tuple(
