@@ -24,7 +24,7 @@ def forward_score(logits: Tensor, digits: Tensor) -> Tensor:
     """Return minus the log-probability (N,), nats, of strings: a sum over all the ways to align them.
 
     The forward algorithm of connectionist temporal classification, the paper's forward criterion (LeCun et al. 1998,
-    section VI.E) with an output for none between the digits. Infinite where there are too few positions.
+    section VI) with an output for none between the digits. Infinite where there are too few positions.
 
     Args:
         logits: (N, 11, T).
