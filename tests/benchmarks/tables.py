@@ -1,4 +1,4 @@
-"""Write the tables of both READMEs, docs/benchmarks.md and docs/scale.md from the measurements in docs/benchmarks/.
+"""Write the tables of the READMEs and of those in docs/ that have some from the measurements in docs/benchmarks/.
 
     python -m tests.benchmarks.tables
 

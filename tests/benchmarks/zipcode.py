@@ -10,6 +10,7 @@ claim. Then rows of five test digits are read, which the reader has never seen, 
 
 import argparse
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def temperature(reader: RowReader, rows: ResidentDigits) -> float:
 def calibration(claimed: Tensor, right: Tensor) -> list[dict[str, float]]:
     """Return the rows whose claim is between each two BOUNDS: how many, the mean claim, the fraction that is right."""
     table = []
-    for low, high in zip(BOUNDS, BOUNDS[1:], strict=False):
+    for low, high in pairwise(BOUNDS):
         of = (claimed >= low) & ((claimed < high) | (high == BOUNDS[-1]))
         if of.any():
             mean, true = claimed[of].mean().item(), right[of].double().mean().item()
