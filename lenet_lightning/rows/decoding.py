@@ -12,7 +12,7 @@ from torch import Tensor
 from lenet_lightning.rows.network import NONE
 
 NO_DIGIT = -1  # beyond the last digit of a row
-LEAST = 1e-4  # a digit that is less probable at a position begins there in no string that is searched
+LEAST = 1e-3  # a digit that is less probable at a position begins there in no string that is searched
 
 
 def log_probabilities(logits: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from lenet_lightning import weights
 from lenet_lightning.data.dataset import ResidentDigits, split
 from lenet_lightning.metadata import METADATA_KEY, parse_object
 from lenet_lightning.rows import decoding
-from lenet_lightning.rows.reader import SHIPPED, RowReader
+from lenet_lightning.rows.reader import SHIPPED, RowReader, string_scores
 from lenet_lightning.rows.style import KINDS
 from lenet_lightning.zipcode.datamodule import PER_KIND, judged
 from lenet_lightning.zipcode.metrics import rejected
@@ -31,7 +31,7 @@ from tests.benchmarks import kept
 DATA = kept.ROOT / "data"
 VALIDATION = 5_000, 0  # digits, and the seed of the split, as in the data module
 MANY, MANY_SEED = 1_000, 1989  # rows of each kind for the figures that need many
-TEMPERATURES = np.arange(0.6, 2.01, 0.05)
+TEMPERATURES = np.arange(0.7, 1.81, 0.1)
 BOUNDS = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of what is claimed
 RESAMPLED = 1_000
 
@@ -51,15 +51,15 @@ def read(reader: RowReader, rows: ResidentDigits) -> tuple[Tensor, Tensor]:
 def temperature(reader: RowReader, rows: ResidentDigits) -> float:
     """Return the temperature at which the claims for rows are least surprised by what is true (in nats)."""
     reader.temperature = 1.0
-    pixels = rows.images.float() / 255
-    with torch.inference_mode():
-        logits = torch.cat([reader.network(part) for part in pixels.split(100)])
+    strips = [image[0].numpy() for image in rows.images]
+    logits = [views for at in range(0, len(strips), 20) for views in reader.views(strips[at : at + 20])]
     # the string hardly depends on it: it is read once
-    found = decoding.best_path(logits, rows.labels.shape[1])[:, :-1]
-    right = (found == rows.labels).all(1)
+    found = [str(reading) for reading in reader.read(strips)]
+    right = torch.tensor([a == b for a, b in zip(found, strings(rows), strict=True)])
     surprise = []
     for each in TEMPERATURES:
-        claimed = (-decoding.forward_score(logits / each, found)).exp().double().clamp(1e-9, 1 - 1e-9)
+        of = [string_scores(views / each, [tuple(map(int, s))]) for views, s in zip(logits, found, strict=True)]
+        claimed = torch.cat(of).exp().clamp(1e-9, 1 - 1e-9)
         surprise.append(-torch.where(right, claimed.log(), (1 - claimed).log()).mean().item())
     return round(float(TEMPERATURES[int(np.argmin(surprise))]), 2)
 
