@@ -6,7 +6,7 @@ Pillow limits pixels. It does not limit what else a file may hold: scans, segmen
 import io
 from typing import Any, BinaryIO, Literal
 
-from PIL import ImageFile
+from PIL import ExifTags, ImageFile
 
 _HEAD = 64  # bytes that tell a file's format
 
@@ -24,6 +24,7 @@ _FEW_PIXELS = 1_000_000  # at least as many are counted: a scan itself takes tim
 # coefficients, two bytes each, that a JPEG decoder keeps from scan to scan
 _KEPT_VALUES = 145_000_000
 
+_TURNED_PIXELS = 40_000_000  # of a TIFF whose tag says that it is turned: Pillow turns a second copy in full colour
 _RUN_PIXELS = 20_000_000  # of a BMP of run lengths, the one kind that Pillow decodes in Python
 
 _CHUNKS = 1_000  # of a PNG, besides those of pixels
@@ -133,6 +134,8 @@ class BoundedFile:
             raise TooMuchError(_LAYERS, "layers of strips")
         if hasattr(image, "tag_v2"):
             tags = image.tag_v2
+            if pixels > _TURNED_PIXELS and tags.get(ExifTags.Base.Orientation, 1) != 1:
+                raise TooMuchError(_TURNED_PIXELS, "pixels in a turned TIFF", "turn it or make it smaller")
             columns, rows = tags.get(322, image.width), tags.get(323, min(tags.get(278, 2**32), max(image.size)))
             if columns * rows * tags.get(277, 1) * max(tags.get(258, (1,))) > 8 * _STRIP_BYTES:
                 raise TooMuchError(_STRIP_BYTES, "bytes in a strip or a tile")
