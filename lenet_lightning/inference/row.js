@@ -13,7 +13,9 @@ export function showRow({ digits, probability }, tell) {
     row.replaceChildren();
     return;
   }
-  together.textContent = `${percent(probability)} all of them`;
+  const sure = document.createElement("b");
+  sure.textContent = percent(probability);
+  together.replaceChildren(sure, " all are right");
   const buttons = digits.map((digit, place) => {
     const button = document.createElement("button");
     button.type = "button";
