@@ -29,7 +29,7 @@ browser = pytest.mark.browser
 
 
 def on_canvas(page, points):
-    box = page.locator("canvas").bounding_box()
+    box = page.locator(".pad canvas").bounding_box()
     return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
 
 
@@ -235,7 +235,8 @@ def test_a_blank_picture_has_no_digit(port, side):
     Image.new("L", (side, side), 255).save(file, "PNG")
     status, text = ask(port, **READ, body=file.getvalue())
     assert status == 200
-    assert json.loads(text) == {"digit": None, "probabilities": None, "seen": None, "notice": "blank"}
+    said = "Nothing that looks like a digit is in it."
+    assert json.loads(text) == {"digit": None, "probabilities": None, "seen": None, "notice": said}
 
 
 @browser
@@ -325,7 +326,7 @@ def test_what_is_no_picture_is_not_read(port, body):
     status, text = ask(port, **READ, body=body)
     assert status == 422
     assert text.decode().isprintable()
-    assert text.startswith(b"the picture: ")
+    assert text.startswith(b"The file ")
     assert b"root:" not in text
 
 
