@@ -55,7 +55,7 @@ def fits(page):
 
 
 @browser
-def test_a_one_and_a_seven_drawn_with_the_pointer_are_read(opened, tmp_path):
+def test_a_one_and_a_seven_drawn_with_the_pointer_are_read(opened):
     page = opened(device_scale_factor=1.35)
     draw(page, ONE)
     headline(page, "1")
@@ -79,9 +79,6 @@ def test_a_one_and_a_seven_drawn_with_the_pointer_are_read(opened, tmp_path):
     assert page.locator("img.seen").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
     assert "99.56% of MNIST's 10,000 test digits" in page.locator(".faint").inner_text()
     assert fits(page)
-    box = page.locator(".demo").bounding_box()
-    around = {"x": box["x"] - 24, "y": 0, "width": 948, "height": box["y"] + box["height"] + 24}
-    page.screenshot(path=tmp_path / "demo.png", clip=around)  # docs/demo.png
 
 
 @browser

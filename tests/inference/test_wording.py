@@ -17,7 +17,9 @@ def of_the_page(text):
     return SENTENCES.fullmatch(text) and not COMMANDS.search(text)
 
 
-@pytest.mark.parametrize("case", corpus.BAD + corpus.BLANK + [case for case in corpus.GOOD if case.notice], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", corpus.BAD + corpus.BLANK + [case for case in corpus.GOOD if case.notice], ids=lambda case: case.name
+)
 def test_what_is_said_of_any_file_is_for_the_user_of_the_page(tmp_path, case):
     case.make(tmp_path / case.name)
     if not (tmp_path / case.name).is_file():
