@@ -58,8 +58,10 @@ def main(args: list[str] | None = None) -> int:
     command = args[0] if args else None
     # a notebook's backend would not import; pictures are only drawn into files
     os.environ["MPLBACKEND"] = "agg"
-    # a thread of OpenMP that spins while it waits takes the core from the one that it waits for, where others work
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # where others work, a thread that spins while it waits takes the core from the one that it waits for; OpenMP's
+        # own count is 300,000, and with none at all a step takes longer where nobody else works
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     with output.robust(lasting=command == "fit"):
         try:
             code = _run(args)
