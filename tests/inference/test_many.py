@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lenet_lightning import weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import framing, ground, masks, reading
+from lenet_lightning.inference import framing, ground, masks, reading, strokes
 from tests.inference import corpus
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_only_what_is_wide_is_removed():
         clear = above.astype(np.float32).clip(0)
         low = ndimage.grey_erosion(ndimage.gaussian_filter(clear, 1), wide, mode="constant")
         expected = np.minimum(clear, clear - ndimage.grey_dilation(low, wide, mode="constant"))
-        assert np.abs(framing._narrow(above.astype(np.float32), 0.35) - expected).max() < 0.5
+        assert np.abs(strokes.narrow(above.astype(np.float32), 0.35) - expected).max() < 0.5
 
 
 @pytest.mark.parametrize("form", ["--jsonl", "--csv", "--json"])
