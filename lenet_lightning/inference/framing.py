@@ -72,8 +72,8 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     labels, area, boxes = masks.labelled(pieces[sign])
     apart = _apart(boxes)
     digits = apart if line else _together(area, boxes, max(small.shape))
-    close = [_strength(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
-    return Found([_frame(strength) for strength in close if strength.any()], len(apart))
+    images = [framed(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
+    return Found([image for image in images if image is not None], len(apart))
 
 
 _SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
@@ -163,10 +163,14 @@ def _grown(members: np.ndarray, linked: np.ndarray) -> np.ndarray:
     return members
 
 
-def _strength(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray:
-    """Return the strength of a digit's ink, 0 to 1, its longer side about `strokes.CLOSE` pixels."""
+def framed(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray | None:
+    """Return the ink in the mask as the image, (28, 28), uint8, of one digit; None if there is none.
+
+    Arguments are those of `strokes.close_up`.
+    """
     _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return strokes.close_up(grey, by, level, sign, mask, max(width, height)).strength
+    close = strokes.close_up(grey, by, level, sign, mask, max(width, height))
+    return _frame(close.strength) if close.strength.any() else None
 
 
 def _frame(strength: np.ndarray) -> np.ndarray:

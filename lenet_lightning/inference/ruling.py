@@ -6,30 +6,26 @@ import numpy as np
 _LEAN = 0.12
 # of the picture's width or height: what a line covers at least, and how thick it is at most
 _LONG, _THICK = 0.55, 0.06
+_DENSE = 0.8  # of its length, at least, that is not interrupted
 _MOST = 60  # lines each way
 
 
-def without(mask: np.ndarray, height: float) -> tuple[np.ndarray, int]:
-    """Return the mask (bool) without straight lines across it, and how many there were; strokes that cross them stay.
-
-    Args:
-        mask: (height, width), bool.
-        height: of the digits, in pixels, about; 0 if unknown.
-    """
-    across, flat = _lines(mask, height, both_ends=False)
-    down, steep = _lines(mask.T, height, both_ends=True)
-    return mask & ~across & ~down.T, flat + steep
+def without(mask: np.ndarray) -> np.ndarray:
+    """Return the mask (height, width), bool, without straight lines across it; strokes that cross them stay."""
+    across = _lines(mask, both_ends=False)
+    down = _lines(mask.T, both_ends=True).T
+    return mask & ~across & ~down
 
 
-def _lines(mask: np.ndarray, height: float, both_ends: bool) -> tuple[np.ndarray, int]:
-    """Return the pixels (bool) of lines that run from left to right, and how many lines there are."""
+def _lines(mask: np.ndarray, both_ends: bool) -> np.ndarray:
+    """Return the pixels (bool) of lines that run from left to right."""
     rows, columns = mask.shape
     taken = np.zeros_like(mask)
     runs = _run_lengths(mask)
     thick = max(2, round(_THICK * min(rows, columns)))
     thin = mask & (runs <= thick)
     if columns < 8 or not thin.any():
-        return taken, 0
+        return taken
     found = 0
     y, x = np.nonzero(thin)
     leans = np.linspace(-_LEAN, _LEAN, 2 * max(1, round(_LEAN * columns / 2)) + 1)
@@ -52,7 +48,7 @@ def _lines(mask: np.ndarray, height: float, both_ends: bool) -> tuple[np.ndarray
         covered[x[at]] = True
         start, stop = _extent(covered, max(3, round(0.06 * columns)))
         length = stop - start
-        if length < max(_LONG * columns, 2 * height) or (both_ends and length < 0.93 * columns):
+        if length < (0.93 if both_ends else _LONG) * columns or covered[start:stop].mean() < _DENSE:
             break
         at &= (x >= start) & (x < stop)
         # the line's own thickness: what is much thicker there is a stroke that crosses it
@@ -61,7 +57,7 @@ def _lines(mask: np.ndarray, height: float, both_ends: bool) -> tuple[np.ndarray
         taken[y[drop], x[drop]] = True
         found += 1
         y, x = y[~at], x[~at]
-    return taken, found
+    return taken
 
 
 def _extent(covered: np.ndarray, gap: int) -> tuple[int, int]:
