@@ -64,7 +64,7 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
         level = ground.fitted(small, region, start)
         least = 5 * ground.noise(small, level, region, strokes.LEAST_CONTRAST / 5)
         above = (small - level) * region
-        inks = {sign: strokes.narrow(sign * above, widest) for sign in _SIGNS[invert]}
+        inks = {sign: strokes.narrow(sign * above, widest) for sign in strokes.SIGNS[invert]}
         pieces = {sign: _pieces(ink, border, least) for sign, ink in inks.items()}
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
         if pieces[sign].any():
@@ -74,9 +74,6 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
     digits = apart if line else _together(area, boxes, max(small.shape))
     images = [framed(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
     return Found([image for image in images if image is not None], len(apart))
-
-
-_SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
 
 
 def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:

@@ -1,87 +1,54 @@
-"""Find the rows of digits in a grey picture: their digits framed one by one, and each row as a strip."""
+"""Find the rows of digits in a grey picture."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from lenet_lightning.inference import framing, ground, masks, ruling, sheet, strokes
-
-STRIP = 28  # rows of a strip of pixels
-TALL = 20  # of a tall digit in it
+from lenet_lightning.inference import ground, masks, ruling, sheet, strips, strokes
+from lenet_lightning.inference.strips import Ink, Line
 
 # of the picture in which ink is searched: the longest side at most, and the shorter side at least, in pixels
 _SEARCH, _SHORT = 800, 100
 # more pieces are texture or a page of text
 _MOST_PIECES = 400
-_LONGEST = 4000  # columns of a strip
 
 # heights in parts of the usual height of a digit: of a digit, of what belongs to one, and how far that is from it
 _DIGIT, _STROKE, _NEAR = 0.3, 0.1, 0.2
-# in usual heights: digits of a row are nearer than this to the next, and wider than this are two
-_GAP, _WIDE = 5, 1.25
+# in usual heights: digits of a row are nearer than this to the next
+_GAP = 5
 # of the outline of a piece, along the border: a frame, a shadow or a table's edge has more
 _ALONG = 0.35
-_SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
 
 
 @dataclass(frozen=True)
-class Part:
-    """What stands apart in a row: a digit, or some that touch.
+class Found:
+    """The rows found in a picture, or in the picture turned.
 
     Attributes:
-        image: (28, 28), uint8, framed as one digit.
-        box: left, top, right and bottom, in pixels of the picture.
-        columns: where it starts and stops in the strip.
-        wide: whether it is wider than a digit.
-        cut: whether the picture's border cuts it.
+        lines: top to bottom; none if the picture is blank.
+        turned: by how many quarters the picture was turned to the left before.
+        size: (width, height) of the picture before, in pixels.
     """
 
-    image: np.ndarray = field(repr=False)
-    box: tuple[float, float, float, float]
-    columns: tuple[float, float]
-    wide: bool
-    cut: bool
+    lines: tuple[Line, ...]
+    turned: int
+    size: tuple[int, int]
+
+    def place(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Return a box (left, top, right, bottom) of the turned picture as one of the picture before."""
+        left, top, right, bottom = box
+        width, height = self.size
+        if self.turned == 1:
+            return width - bottom, left, width - top, right
+        if self.turned == 3:
+            return top, height - right, bottom, height - left
+        return box
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of digits.
-
-    Attributes:
-        strip: (28, width), uint8, bright on black; tall digits are 20 pixels high.
-        parts: left to right.
-        left: of the strip's first column, in pixels of the picture.
-        step: pixels of the picture per column.
-        top: of its ink.
-        bottom: the same.
-        dropped: how many marks beside the digits were left out.
-    """
-
-    strip: np.ndarray = field(repr=False)
-    parts: tuple[Part, ...]
-    left: float
-    step: float
-    top: float
-    bottom: float
-    dropped: int
-
-
-@dataclass(frozen=True)
-class _Ink:
-    grey: np.ndarray
-    by: float
-    level: np.ndarray
-    sign: int
-    labels: np.ndarray
-    area: np.ndarray
-    boxes: np.ndarray
-    border: np.ndarray  # (n,), how many pixels of each piece are at the border
-
-
-def find(grey: np.ndarray, invert: str) -> list[Line]:
-    """Return the rows of digits in a grey picture, top to bottom.
+def find(grey: np.ndarray, invert: str) -> list[Found]:
+    """Return the rows of digits in a grey picture; if it may lie on its side, also those of the two turned pictures.
 
     Uneven light is corrected; ruled lines, boxes, specks and what runs along the border are left out.
 
@@ -89,13 +56,20 @@ def find(grey: np.ndarray, invert: str) -> list[Line]:
         grey: (height, width), uint8.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
     """
-    ink = _ink(grey, invert)
+    size = (grey.shape[1], grey.shape[0])
+    found = [Found(_upright(grey, invert), 0, size)]
+    # a row on its side is digits one above the other
+    if len(found[0].lines) > 1:
+        found += [Found(_upright(np.rot90(grey, turns), invert), turns, size) for turns in (1, 3)]
+    return found
+
+
+def _upright(grey: np.ndarray, invert: str) -> tuple[Line, ...]:
+    ink = _ink(np.ascontiguousarray(grey), invert)
     if ink is None:
-        return []
-    usual = _usual(ink)
-    rows, single = _rows(ink, usual)
-    lines = [_line(ink, members, dropped) for members, dropped in rows]
-    return [line for line in lines if line is not None]
+        return ()
+    lines = [strips.line(ink, digits, dropped) for digits, dropped in _rows(ink, _usual(ink))]
+    return tuple(line for line in lines if line is not None)
 
 
 def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
@@ -111,7 +85,7 @@ def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 1 / times
 
 
-def _ink(grey: np.ndarray, invert: str) -> _Ink | None:
+def _ink(grey: np.ndarray, invert: str) -> Ink | None:
     small, by = _to_search(grey)
     region = sheet.found(small)
     ring = region & ~masks.eroded(region, max(1, round(0.04 * min(small.shape))))
@@ -120,7 +94,7 @@ def _ink(grey: np.ndarray, invert: str) -> _Ink | None:
     least = 5 * ground.noise(small, level, region, strokes.LEAST_CONTRAST / 5)
     widest = strokes.WIDEST * min(small.shape) / max(small.shape)
     best, most = None, 0.0
-    for sign in _SIGNS[invert]:
+    for sign in strokes.SIGNS[invert]:
         above = strokes.narrow(sign * (small - level) * region, widest)
         mask = _without_frames(above > least, border)
         if not mask.any():
@@ -137,7 +111,7 @@ def _ink(grey: np.ndarray, invert: str) -> _Ink | None:
     if not len(area):
         return None
     at_border = np.bincount(labels[mask & border], minlength=len(area) + 1)[1:]
-    return _Ink(grey, by, level, sign, labels, area, boxes, at_border)
+    return Ink(grey, by, level, sign, labels, area, boxes, at_border)
 
 
 def _without_frames(mask: np.ndarray, border: np.ndarray) -> np.ndarray:
@@ -156,14 +130,14 @@ def _without_frames(mask: np.ndarray, border: np.ndarray) -> np.ndarray:
     return mask & np.append(False, good).take(labels)
 
 
-def _usual(ink: _Ink) -> float:
+def _usual(ink: Ink) -> float:
     """Return the usual height of a digit in pixels: a median of the pieces, each counting by its height."""
     heights = np.ptp(ink.boxes[:, 0], axis=1)
     heights = np.sort(heights[ink.area >= 0.05 * ink.area.max()])
     return float(heights[np.searchsorted(heights.cumsum(), 0.5 * heights.sum())])
 
 
-def _rows(ink: _Ink, usual: float) -> tuple[list[tuple[list[np.ndarray], int]], bool]:
+def _rows(ink: Ink, usual: float) -> list[tuple[list[np.ndarray], int]]:
     """Return the rows, each a list of digits with the pieces (indices) of each, and how many marks were left out."""
     (top, bottom), (left, right) = ink.boxes[:, 0].T, ink.boxes[:, 1].T
     height, width = bottom - top, right - left
@@ -213,7 +187,7 @@ def _rows(ink: _Ink, usual: float) -> tuple[list[tuple[list[np.ndarray], int]], 
         if kept:
             found.append((kept, dropped))
     found.sort(key=lambda row: np.mean([ink.boxes[digit, 0].mean() for digit in row[0]]))
-    return found, len(found) == 1
+    return found
 
 
 def _digits(row: np.ndarray, left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
@@ -224,7 +198,7 @@ def _digits(row: np.ndarray, left: np.ndarray, right: np.ndarray) -> list[np.nda
     return sorted((row[members] for members in together), key=lambda digit: left[digit].min())
 
 
-def _is_mark(ink: _Ink, digit: np.ndarray, digits: list[np.ndarray], tall: float) -> bool:
+def _is_mark(ink: Ink, digit: np.ndarray, digits: list[np.ndarray], tall: float) -> bool:
     """Return whether it is a comma, a point or a dash between digits that are as tall as `tall`."""
     (top, bottom), (left, right) = ink.boxes[:, 0].T, ink.boxes[:, 1].T
     low, high, start, stop = bottom[digit].max(), top[digit].min(), left[digit].min(), right[digit].max()
@@ -238,7 +212,7 @@ def _is_mark(ink: _Ink, digit: np.ndarray, digits: list[np.ndarray], tall: float
     return bool(high >= middle and not _has_hole(ink, digit)) or low - high < 0.25 * tall
 
 
-def _has_hole(ink: _Ink, digit: np.ndarray) -> bool:
+def _has_hole(ink: Ink, digit: np.ndarray) -> bool:
     mask = np.isin(ink.labels, digit + 1)
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return len(contours) > len(digit)
@@ -256,65 +230,3 @@ def _components(linked: np.ndarray) -> list[np.ndarray]:
             left &= ~members
             groups.append(np.nonzero(members)[0])
     return groups
-
-
-def _line(ink: _Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
-    boxes = np.array([[ink.boxes[digit, :, 0].min(0), ink.boxes[digit, :, 1].max(0)] for digit in digits])
-    heights = boxes[:, 1, 0] - boxes[:, 0, 0]
-    widths = boxes[:, 1, 1] - boxes[:, 0, 1]
-    middle = boxes.mean(1)  # row and column
-    tall = float(min(heights.max(), 1.4 * np.median(heights)))
-    usual = float(np.median(heights[heights >= 0.6 * heights.max()]))
-    mask = np.isin(ink.labels, np.concatenate(digits) + 1)
-    close = strokes.close_up(ink.grey, ink.by, ink.level, ink.sign, mask, tall)
-    if not close.strength.any():
-        return None
-    lean = _lean(middle, tall)
-    strength = strokes.thick(close.strength)
-    pad = (strength.shape[0] - close.strength.shape[0]) // 2
-    top, left = close.top - pad / close.scale, close.left - pad / close.scale
-    # a close-up's point (x, y) is, in the picture searched, (left + x / scale, top + y / scale)
-    centre = float(np.median(middle[:, 0] - lean * (middle[:, 1] - middle[0, 1])))  # at the first digit
-    scale = TALL / tall / close.scale
-    width = min(_LONGEST, max(8, round(strength.shape[1] * scale)))
-    across = (middle[0, 1] - left) * close.scale  # of the first digit in the close-up
-    # from the strip's pixels to the close-up's
-    back = np.array(
-        [
-            [1 / scale, 0, 0.5 / scale - 0.5],
-            [lean / scale, 1 / scale, (centre - top) * close.scale - lean * across - STRIP / 2 / scale],
-        ]
-    )
-    blurred = cv2.GaussianBlur(strength, (0, 0), max(0.1, 0.35 / scale))
-    strip = cv2.warpAffine(
-        blurred, back, (width, STRIP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT
-    )
-    pixels = (255 * strip / max(strip.max(), 1e-6)).round().clip(0, 255).astype(np.uint8)
-    parts = []
-    for digit, box, high, wide in zip(digits, boxes, heights, widths, strict=True):
-        image = framing.framed(ink.grey, ink.by, ink.level, ink.sign, np.isin(ink.labels, digit + 1))
-        if image is None:
-            continue
-        (upper, start), (lower, stop) = box
-        columns = ((start - left) * close.scale * scale, (stop - left) * close.scale * scale)
-        place = tuple(float(each * ink.by) for each in (start, upper, stop, lower))
-        parts.append(Part(image, place, columns, bool(wide > _WIDE * max(usual, high)), bool(ink.border[digit].any())))
-    return Line(
-        pixels,
-        tuple(parts),
-        left * ink.by,
-        ink.by / (close.scale * scale),
-        float(boxes[:, 0, 0].min() * ink.by),
-        float(boxes[:, 1, 0].max() * ink.by),
-        dropped,
-    )
-
-
-def _lean(middle: np.ndarray, tall: float) -> float:
-    """Return by how much a row falls per pixel to the right; its digits' middles are (n, 2)."""
-    if len(middle) < 3 or np.ptp(middle[:, 1]) < 2 * tall:
-        return 0.0
-    # the median of all pairs' slopes (Theil and Sen): digits of a row have heights of their own
-    one, other = np.triu_indices(len(middle), 1)
-    down, right = (middle[other] - middle[one]).T
-    return float(np.median(down[right > 0.5 * tall] / right[right > 0.5 * tall]))

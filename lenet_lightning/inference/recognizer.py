@@ -11,7 +11,7 @@ import numpy as np
 
 from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import onnx_session, picture, trial
+from lenet_lightning.inference import line_answers, onnx_session, picture, trial
 from lenet_lightning.inference.card import card
 
 if TYPE_CHECKING:
@@ -142,6 +142,17 @@ class Recognizer:
             UsageError: the array has an unsupported shape or type.
         """
         return self.answers([picture.frame(image, self.invert)])[0]
+
+    def line(self, image: picture.Picture) -> line_answers.LineAnswer:
+        """Read the rows of digits in one picture, in any form that `picture.frame` takes.
+
+        Errors are those of a call.
+        """
+        return self.line_answer(picture.frame_line(image, self.invert))
+
+    def line_answer(self, framed: picture.FramedLine) -> line_answers.LineAnswer:
+        """Read the rows of a picture that `picture.frame_line` prepared."""
+        return line_answers.read(framed, self.logits, self.reject_below)
 
     def answers(self, framed: Sequence[picture.Framed]) -> list[Answer]:
         """Predict the digits of pictures that `picture.frame` prepared, in batches."""

@@ -8,6 +8,8 @@ from PIL import Image
 
 from lenet_lightning.inference import masks
 
+# which signs the ink may have, for each value of `invert`
+SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
 # lines are narrower than this part of the picture's longest side
 WIDEST = 0.35
 # ink differs from its background by more than this, of 256 grey levels
