@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lenet_lightning.inference.lines import Found
-from lenet_lightning.inference.picture import FramedLine
+from lenet_lightning.inference.picture import FramedRows
 from lenet_lightning.inference.strips import Line
 
 Box = tuple[float, float, float, float]
@@ -70,10 +70,12 @@ class LineAnswer:
 
     Attributes:
         rows: top to bottom; none if the picture is blank.
+        size: (width, height) of the picture, in pixels.
         notice: what the user should know about how the picture was read, or None.
     """
 
     rows: tuple[RowAnswer, ...]
+    size: tuple[float, float]
     notice: str | None
 
     @property
@@ -97,8 +99,8 @@ class LineAnswer:
         return any(row.rejected for row in self.rows)
 
 
-def read(framed: FramedLine, logits: Logits, reject_below: float) -> LineAnswer:
-    """Read the rows of a picture that `picture.frame_line` prepared, turned if they read much better then.
+def read(framed: FramedRows, logits: Logits, reject_below: float) -> LineAnswer:
+    """Read the rows of a picture that `picture.frame_rows` prepared, turned if they read much better then.
 
     Raises:
         RunError: as `Recognizer.logits`.
@@ -112,11 +114,13 @@ def read(framed: FramedLine, logits: Logits, reject_below: float) -> LineAnswer:
             best, most = (found, rows), quality
         if not found.turned and quality >= _SURE:
             break
-    if best is None:
-        return LineAnswer((), framed.notice)
+    width, height = framed.found[0].size
+    size = (width * framed.scale, height * framed.scale)
+    if best is None or not best[1]:
+        return LineAnswer((), size, framed.notice)
     found, rows = best
     notices = [*([framed.notice] if framed.notice else []), *_notices(found)]
-    return LineAnswer(rows, "; ".join(notices) or None)
+    return LineAnswer(rows, size, "; ".join(notices) or None)
 
 
 def _quality(rows: Sequence[RowAnswer]) -> float:

@@ -49,7 +49,7 @@ class Framed:
 
 
 @dataclass(frozen=True)
-class FramedLine:
+class FramedRows:
     """Rows of digits as the network sees them.
 
     Attributes:
@@ -86,14 +86,24 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
     return Framed(found.digits[0], _joined(notices))
 
 
-def frame_line(picture: Picture, invert: str = "auto") -> FramedLine:
+def frame_rows(picture: Picture, invert: str = "auto") -> FramedRows:
     """Find the rows of digits in a picture, frame what stands apart in them, and make a strip of each row.
 
     Arguments and errors are those of `frame`.
     """
     grey, notices, scale = _grey(picture)
     found = lines.find(grey, invert)
-    return FramedLine(tuple(found), scale, _joined([*([] if found[0].lines else ["blank"]), *notices]))
+    return FramedRows(tuple(found), scale, _joined([*([] if found[0].lines else ["blank"]), *notices]))
+
+
+def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
+    """Frame what stands apart in the rows of a picture, in the order of reading; one blank for a blank picture.
+
+    Arguments and errors are those of `frame`.
+    """
+    rows = frame_rows(picture, invert)
+    parts = [Framed(part.image, rows.notice) for line in rows.found[0].lines for part in line.parts]
+    return parts or [Framed(None, rows.notice)]
 
 
 def _joined(notices: list[str]) -> str | None:

@@ -148,10 +148,10 @@ class Recognizer:
 
         Errors are those of a call.
         """
-        return self.line_answer(picture.frame_line(image, self.invert))
+        return self.rows_answer(picture.frame_rows(image, self.invert))
 
-    def line_answer(self, framed: picture.FramedLine) -> line_answers.LineAnswer:
-        """Read the rows of a picture that `picture.frame_line` prepared."""
+    def rows_answer(self, framed: picture.FramedRows) -> line_answers.LineAnswer:
+        """Read the rows of a picture that `picture.frame_rows` prepared."""
         return line_answers.read(framed, self.logits, self.reject_below)
 
     def answers(self, framed: Sequence[picture.Framed]) -> list[Answer]:

@@ -96,7 +96,7 @@ def test_a_reader_that_dies_twice_costs_one_picture(monkeypatch, pictures):
         reader._process.wait()
         # killed between two pictures, it is started anew and nothing is lost
         (found,) = reader.frame([f"{pictures}/01.png"])
-        assert found[0].pixels.shape == (28, 28)
+        assert found.pixels.shape == (28, 28)
         monkeypatch.setattr(reader, "_options", ("no such choice",))
         reader._process.kill()
         reader._process.wait()
