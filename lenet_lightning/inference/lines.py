@@ -18,6 +18,8 @@ _MOST_PIECES = 400
 _DIGIT, _STROKE, _NEAR = 0.3, 0.1, 0.2
 # in usual heights: digits of a row are nearer than this to the next
 _GAP = 5
+# in widths of the usual stroke: what is more solid than this is no stroke
+_SOLID = 3.5
 # of the outline of a piece, along the border: a frame, a shadow or a table's edge has more
 _ALONG = 0.35
 
@@ -92,26 +94,43 @@ def _ink(grey: np.ndarray, invert: str) -> Ink | None:
     border = region & ~masks.eroded(region)
     level = ground.fitted(small, region, ring)
     least = 5 * ground.noise(small, level, region, strokes.LEAST_CONTRAST / 5)
-    widest = strokes.WIDEST * min(small.shape) / max(small.shape)
     best, most = None, 0.0
     for sign in strokes.SIGNS[invert]:
-        above = strokes.narrow(sign * (small - level) * region, widest)
-        mask = _without_frames(above > least, border)
+        above = sign * (small - level) * region
+        mask, above = _lines_of(above, least, strokes.WIDEST * min(small.shape), border)
+        usual, most_solid = _widths(mask)
+        if most_solid > _SOLID * usual:
+            # the edge of a hard shadow, or a stain
+            mask, above = _lines_of(above, least, _SOLID * usual, border)
         if not mask.any():
             continue
-        mask = _without_frames(mask & (above > strokes.EDGE * strokes.full(above[mask])), border)
         energy = float(np.square(above[mask]).sum())
         if energy > most:
             best, most = (sign, mask), energy
     if best is None:
         return None
     sign, mask = best
-    mask = ruling.without(mask)
     labels, area, boxes = masks.labelled(mask)
     if not len(area):
         return None
     at_border = np.bincount(labels[mask & border], minlength=len(area) + 1)[1:]
     return Ink(grey, by, level, sign, labels, area, boxes, at_border)
+
+
+def _lines_of(above: np.ndarray, least: float, widest: float, border: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where (bool) there is ink that is at most `widest` pixels wide, and how far it is over its background."""
+    above = strokes.narrow(above, widest / max(above.shape))
+    mask = _without_frames(above > least, border)
+    if mask.any():
+        mask = _without_frames(mask & (above > strokes.EDGE * strokes.full(above[mask])), border)
+    return ruling.without(mask), above
+
+
+def _widths(mask: np.ndarray) -> tuple[float, float]:
+    """Return how wide strokes usually are, and the diameter of the largest disc of ink; zeros if there is no ink."""
+    inside = cv2.distanceTransform(np.pad(mask.view(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ridge = inside[(inside > 0.5) & (inside >= cv2.dilate(inside, np.ones((3, 3), np.uint8)))]
+    return (2 * float(np.median(ridge)), 2 * float(ridge.max())) if len(ridge) else (0.0, 0.0)
 
 
 def _without_frames(mask: np.ndarray, border: np.ndarray) -> np.ndarray:

@@ -52,8 +52,9 @@ def _lines(mask: np.ndarray, both_ends: bool) -> np.ndarray:
             break
         at &= (x >= start) & (x < stop)
         # the line's own thickness: what is much thicker there is a stroke that crosses it
-        usual = np.median(runs[y[at], x[at]])
-        drop = at & (runs[y, x] <= max(2, 1.7 * usual))
+        least = np.full(columns, np.inf)
+        np.minimum.at(least, x[at], runs[y[at], x[at]])
+        drop = at & (runs[y, x] <= max(2, 1.7 * np.median(least[np.isfinite(least)])))
         taken[y[drop], x[drop]] = True
         found += 1
         y, x = y[~at], x[~at]

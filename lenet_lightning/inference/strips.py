@@ -127,13 +127,13 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
         if image is None:
             continue
         (upper, start), (lower, stop) = box
-        columns = ((start - left) * close.scale * scale, (stop - left) * close.scale * scale)
-        place = (start * ink.by, upper * ink.by, stop * ink.by, lower * ink.by)
+        columns = (float((start - left) * close.scale * scale), float((stop - left) * close.scale * scale))
+        place = (float(start * ink.by), float(upper * ink.by), float(stop * ink.by), float(lower * ink.by))
         parts.append(Part(image, place, columns, bool(wide > _WIDE * max(usual, high)), bool(ink.border[digit].any())))
     return Line(
         pixels,
         tuple(parts),
-        left * ink.by,
+        float(left * ink.by),
         ink.by / (close.scale * scale),
         float(boxes[:, 0, 0].min() * ink.by),
         float(boxes[:, 1, 0].max() * ink.by),
