@@ -106,7 +106,7 @@ def _run(args: list[str]) -> int:
     with signals.ending():
         if args[0] in LIGHT:
             return import_module(f"lenet_lightning.{LIGHT[args[0]]}").main(args[1:])
-        recipes = import_module("lenet_lightning.historical.recipes")
+        recipes = import_module("lenet_lightning.recipes")
         import_module("lenet_lightning.training.cli").main(
             args, recipes.classifier, recipes.mnist, recipes.DEFAULT_CONFIG
         )

@@ -29,6 +29,7 @@ FIELDS = {
     "std": (_between(1e-6, 1e6, int, float), "a number from 1e-6 to 1e6"),
     "seed": (_between(0, 2**64, int), "a whole number from 0 to 2^64"),
     "test/acc": (_between(0, 1, int, float), "a number from 0 to 1"),
+    "temperature": (_between(0.1, 10, int, float), "a number from 0.1 to 10"),
     "test/loss": (_between(-1e300, 1e300, int, float), "a finite number"),
 }
 
@@ -53,6 +54,15 @@ def parse_metadata(path: Path, text: str) -> dict[str, Any]:
     Raises:
         RunError: it is not a JSON object, is too long or too deep, or a field is invalid.
     """
+    return check_metadata(path, parse_object(path, text))
+
+
+def parse_object(path: Path, text: str) -> dict[str, Any]:
+    """Return all fields of a file's metadata, which is JSON text, unchecked.
+
+    Raises:
+        RunError: it is not a JSON object, or is too long or too deep.
+    """
     try:
         if len(text) > MOST_METADATA:
             raise ValueError(f"it has more than {MOST_METADATA:,} characters")
@@ -63,7 +73,7 @@ def parse_metadata(path: Path, text: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise RunError(f"{printable(path)}: its metadata must be a JSON object, is a {type(found).__name__}")
-    return check_metadata(path, found)
+    return found
 
 
 def check_metadata(path: Path, fields: dict[Any, Any]) -> dict[str, Any]:

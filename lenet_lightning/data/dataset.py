@@ -15,7 +15,7 @@ from lenet_lightning.data.files import IdxFile
 Batch = tuple[Tensor, Tensor]
 
 # what is drawn at random in training: each has seeds of its own
-ORDER, DISTORTION, VARIANTS = range(3)
+ORDER, DISTORTION, VARIANTS, ROWS = range(4)
 
 
 def derive_seed(seed: int, *numbers: int) -> int:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lenet_lightning import DigitClassifier
-from lenet_lightning.historical import classifier, recipes
+from lenet_lightning import recipes
+from lenet_lightning.historical import classifier
 from lenet_lightning.historical.classifier import HistoricalClassifier
 from lenet_lightning.historical.losses import LOSSES
 from lenet_lightning.historical.sdlm import PASS_RATES, SDLM, curvature

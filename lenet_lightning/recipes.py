@@ -1,4 +1,4 @@
-"""What the settings of this project's command line mean: the classifier of today, or one of 1989 or 1998."""
+"""What the settings of this project's command line mean: the classifier of today, one of 1989 or 1998, or of rows."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +12,16 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.historical.classifier import HistoricalClassifier, is_sdlm
 from lenet_lightning.historical.variants import VariedMNIST
 from lenet_lightning.training.classifier import DigitClassifier
+from lenet_lightning.zipcode.classifier import RowClassifier
+from lenet_lightning.zipcode.datamodule import RowsMNIST
 
 # configs/ is inside of an installed package, and beside the package in a checkout
-_INSIDE, _BESIDE = (Path(__file__).parents[level] / "configs" for level in (1, 2))
+_INSIDE, _BESIDE = (Path(__file__).parents[level] / "configs" for level in (0, 1))
 DEFAULT_CONFIG = (_INSIDE if _INSIDE.is_dir() else _BESIDE) / "default.yaml"
 
 
 def classifier(
-    network: Literal["lenet5", "lenet5_1998", "lenet1"] | nn.Module = "lenet5",
+    network: Literal["lenet5", "lenet5_1998", "lenet1", "lenet5_swept"] | nn.Module = "lenet5",
     loss: Literal["cross_entropy", "rbf_map", "rbf_mse"] = "cross_entropy",
     optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.05, fused=True),
     schedule: Literal["constant", "onecycle", "paper"] | LRSchedulerCallable = "onecycle",
@@ -29,11 +31,12 @@ def classifier(
     compile: bool = False,
     weights: str | Path | None = None,
 ) -> DigitClassifier:
-    """Return a DigitClassifier, or a HistoricalClassifier where a setting is of 1989 or 1998.
+    """Return a DigitClassifier, a HistoricalClassifier where a setting is of 1989 or 1998, or a RowClassifier.
 
     Args:
         network: `lenet5` (the tutorial's), `lenet5_1998`, `lenet1`, or the import path of a module of your own, with
-            its own settings (`network.width`): images (N, 1, 28, 28) to logits (N, 10).
+            its own settings (`network.width`): images (N, 1, 28, 28) to logits (N, 10). `lenet5_swept` reads rows of
+            digits (`data.rows`), by the forward criterion: its `loss` is that of connectionist classification.
         loss: `cross_entropy` (nats); for the historical networks also the paper's `rbf_map` and `rbf_mse`.
         optimizer: any torch.optim optimizer but LBFGS, Muon and SparseAdam: `SGD`, `AdamW`, ... with its own settings
             (`optimizer.lr`); for the historical networks also `lenet_lightning.historical.sdlm.SDLM`, which takes a
@@ -50,6 +53,10 @@ def classifier(
         weights: a .safetensors, .pth or .ckpt file of this network, from whose weights a run begins, with an optimizer,
             a schedule and averaging of its own; `~` is replaced. Unless given, they are random.
     """
+    if network == "lenet5_swept":
+        if loss != "cross_entropy" or schedule == "paper" or label_smoothing or weights is not None:
+            raise ValueError("model.network lenet5_swept takes no loss, label_smoothing, weights or schedule paper")
+        return RowClassifier(optimizer, schedule, schedule_interval, warmup, compile)
     today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and not is_sdlm(optimizer)
     others = (schedule_interval, warmup, label_smoothing, compile, weights)
     if today and schedule != "paper":
@@ -57,14 +64,19 @@ def classifier(
     return HistoricalClassifier(network, loss, optimizer, schedule, *others)
 
 
-def mnist(variants: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:
-    """Return an MNISTDataModule, or one with a fixed number of distorted variants of each sample.
+def mnist(variants: NonNegativeInt = 0, rows: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:
+    """Return an MNISTDataModule, one with a fixed number of distorted variants of each sample, or one of rows.
 
     Args:
         variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
             0 for a new one each time and the digit itself never.
+        rows: how many rows of training digits are made for an epoch, new ones for each; 0 for single digits.
         kwargs: as of MNISTDataModule.
     """
+    if rows and variants:
+        raise ValueError(f"data.variants must be 0 with data.rows, got {variants}")
+    if rows:
+        return RowsMNIST(rows=rows, **kwargs)
     if variants:
         return VariedMNIST(variants=variants, **kwargs)
     return MNISTDataModule(**kwargs)
