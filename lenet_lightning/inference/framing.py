@@ -167,11 +167,11 @@ def framed(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.n
     """
     _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
     close = strokes.close_up(grey, by, level, sign, mask, max(width, height))
-    return _frame(close.strength) if close.strength.any() else None
+    return fitted(close.strength) if close.strength.any() else None
 
 
-def _frame(strength: np.ndarray) -> np.ndarray:
-    """Fit ink into the box and move its centre of mass to the middle; return (28, 28), uint8."""
+def fitted(strength: np.ndarray) -> np.ndarray:
+    """Fit a digit's ink, 0 to 1, as in a close-up, into the box, its centre of mass in the middle; return (28, 28), uint8."""
     strength = strokes.thick(strength)
     left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)

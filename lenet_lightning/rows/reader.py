@@ -1,6 +1,6 @@
 """Read strips with rows of digits. Needs torch, and no Lightning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,24 @@ class RowReader:
             for at, logits in zip(chosen, self._logits([strips[each] for each in chosen]), strict=True):
                 readings[at] = read(logits / self.temperature, strips[at])
         return [readings[at] for at in range(len(strips))]
+
+    def scorer(self, strip: NDArray[np.uint8]) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+        """Return a function from strings of digits to the log-probability of each, (N,), that the strip has them.
+
+        Raises:
+            UsageError: as `read`.
+        """
+        check(strip, 0)
+        (logits,) = self._logits([strip])
+        logits = logits.double() / self.temperature
+
+        def score(strings: Sequence[str]) -> NDArray[np.float64]:
+            digits = torch.full((len(strings), max(map(len, strings), default=1) or 1), NO_DIGIT)
+            for at, string in enumerate(strings):
+                digits[at, : len(string)] = torch.tensor([int(each) for each in string], dtype=torch.long)
+            return -forward_score(logits[None].expand(len(strings), -1, -1), digits).numpy()
+
+        return score
 
     def _logits(self, strips: list[NDArray[np.uint8]]) -> Iterator[Tensor]:
         """Return the logits (11, 1 + ceil(W / 2)) of each strip."""

@@ -1,0 +1,175 @@
+"""Read a row by two networks: that of single digits for what stands apart, and the reader of rows for what touches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lenet_lightning.inference import framing, strokes
+from lenet_lightning.inference.strips import TALL, Line
+
+Logits = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 (N, 10)
+Scores = Callable[[Sequence[str]], np.ndarray]  # strings of digits to the log-probabilities (N,) that a strip has them
+
+# in columns of the strip: pieces that are nearer than the first and together narrower than the second may be one digit
+_NEAR, _ONE = 8, 26
+# a digit that is wider than this may be two; nothing narrower than this is split off
+_WIDE, _NARROW = 16, 3
+# how much the reader's word weighs beside the digits'
+_WEIGHT = 0.5
+_LEAST = 1e-6  # a probability
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is read as one digit.
+
+    Attributes:
+        columns: where it starts and stops in the strip.
+        image: (28, 28), uint8.
+        parts: the first and the last part of the line that it belongs to.
+    """
+
+    columns: tuple[float, float]
+    image: np.ndarray
+    parts: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A way to read a row: its segments, of each the digit and the log-probabilities (10,)."""
+
+    segments: tuple[Segment, ...]
+    digits: tuple[int, ...]
+    logs: tuple[np.ndarray, ...]
+    reader: float
+
+    @property
+    def text(self) -> str:
+        """The digits."""
+        return "".join(map(str, self.digits))
+
+    @property
+    def network(self) -> float:
+        """The log-probability of the digits, each in its segment."""
+        return float(sum(log[digit] for log, digit in zip(self.logs, self.digits, strict=True)))
+
+    @property
+    def total(self) -> float:
+        """What is compared."""
+        return self.network + _WEIGHT * self.reader
+
+
+def search(line: Line, centres: Sequence[float], logits: Logits, scores: Scores) -> list[Hypothesis]:
+    """Return the ways to read a row that were tried, the best first.
+
+    Args:
+        line: the row.
+        centres: the column of each digit that the reader of rows finds.
+        logits: of the network of single digits.
+        scores: of the reader of rows.
+    """
+    known: dict[tuple[float, float], np.ndarray] = {}
+
+    def hypotheses(choices: list[list[Segment]]) -> list[Hypothesis]:
+        new = {segment.columns: segment.image for each in choices for segment in each if segment.columns not in known}
+        if new:
+            values = logits(np.stack(list(new.values()))).astype(np.float64)
+            values -= values.max(1, keepdims=True)
+            values -= np.log(np.exp(values).sum(1, keepdims=True))
+            known.update(zip(new, values, strict=True))
+        read = []
+        for segments in choices:
+            logs = tuple(known[segment.columns] for segment in segments)
+            read.append((tuple(segments), tuple(int(log.argmax()) for log in logs), logs))
+        return _scored(read, scores)
+
+    tried = hypotheses([[Segment(part.columns, part.image, (at, at)) for at, part in enumerate(line.parts)]])
+    best = tried[0]
+    while True:
+        choices = list(_changes(line, best.segments, centres))
+        others = hypotheses(choices) if choices else []
+        others += _scored([*_substitutions(best)], scores)
+        tried += others
+        better = max(others, key=lambda each: each.total, default=best)
+        if better.total <= best.total + 1e-9:
+            break
+        best = better
+    unique = {each.text: each for each in sorted(tried, key=lambda each: each.total)}
+    return sorted(unique.values(), key=lambda each: -each.total)
+
+
+def _scored(
+    read: Sequence[tuple[tuple[Segment, ...], tuple[int, ...], tuple[np.ndarray, ...]]], scores: Scores
+) -> list[Hypothesis]:
+    if not read:
+        return []
+    reader = scores(["".join(map(str, digits)) for _, digits, _ in read])
+    return [Hypothesis(*each, float(score)) for each, score in zip(read, reader, strict=True)]
+
+
+def _substitutions(best: Hypothesis) -> list[tuple[tuple[Segment, ...], tuple[int, ...], tuple[np.ndarray, ...]]]:
+    changed = []
+    for at, log in enumerate(best.logs):
+        for digit in np.argsort(-log)[:3]:
+            if digit != best.digits[at] and log[digit] > np.log(_LEAST):
+                digits = (*best.digits[:at], int(digit), *best.digits[at + 1 :])
+                changed.append((best.segments, digits, best.logs))
+    return changed
+
+
+def _changes(line: Line, segments: Sequence[Segment], centres: Sequence[float]) -> list[list[Segment]]:
+    """Return the segments with two that are near made one, or with one that is wide split."""
+    changed = []
+    for at, (one, other) in enumerate(zip(segments, segments[1:], strict=False)):
+        left, right = min(one.columns[0], other.columns[0]), max(one.columns[1], other.columns[1])
+        if other.columns[0] - one.columns[1] < _NEAR and right - left <= _ONE:
+            image = framed(line.strip, left, right)
+            if image is not None:
+                both = Segment((left, right), image, (one.parts[0], other.parts[1]))
+                changed.append([*segments[:at], both, *segments[at + 2 :]])
+    for at, segment in enumerate(segments):
+        for cuts in _cuts(line.strip, segment, centres):
+            edges = [segment.columns[0], *cuts, segment.columns[1]]
+            pieces = []
+            for left, right in zip(edges, edges[1:], strict=False):
+                image = framed(line.strip, left, right) if right - left >= _NARROW else None
+                if image is not None:
+                    pieces.append(Segment((left, right), image, segment.parts))
+            if len(pieces) == len(edges) - 1:
+                changed.append([*segments[:at], *pieces, *segments[at + 1 :]])
+    return changed
+
+
+def _cuts(strip: np.ndarray, segment: Segment, centres: Sequence[float]) -> list[list[float]]:
+    """Return where a segment may be cut: between the reader's digits, or where there is little ink."""
+    left, right = segment.columns
+    inside = [centre for centre in centres if left <= centre < right]
+    found = []
+    if len(inside) > 1:
+        found.append([_valley(strip, one, other) for one, other in zip(inside, inside[1:], strict=False)])
+    if right - left >= _WIDE:
+        third = (right - left) / 4
+        found.append([_valley(strip, left + third, right - third)])
+    return found
+
+
+def _valley(strip: np.ndarray, left: float, right: float) -> float:
+    """Return the column between two that has the least ink; of several the one nearest to their middle."""
+    columns = np.arange(round(left) + 1, max(round(left) + 2, round(right)))
+    columns = columns[columns < strip.shape[1]]
+    if not len(columns):
+        return (left + right) / 2
+    amount = strip[:, columns].sum(0, dtype=np.int64).astype(float)
+    return float(columns[np.argmin(amount + 8.0 * np.abs(columns - (left + right) / 2))]) + 0.5
+
+
+def framed(strip: np.ndarray, left: float, right: float) -> np.ndarray | None:
+    """Return the ink between two columns of a strip, framed as one digit; None if there is none."""
+    first, last = max(0, int(np.floor(left))), min(strip.shape[1], int(np.ceil(right)))
+    ink = strip[:, first:last].astype(np.float32) / 255
+    if not (ink > 0.5).any():
+        return None
+    times = strokes.CLOSE / TALL
+    return framing.fitted(cv2.resize(ink, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC).clip(0, 1))
