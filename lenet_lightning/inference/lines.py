@@ -20,6 +20,7 @@ _DIGIT, _STROKE, _NEAR = 0.3, 0.1, 0.2
 _GAP = 5
 # in widths of the usual stroke: what is more solid than this is no stroke
 _SOLID = 3.5
+_SPECK = 0.01  # of all ink: a piece that is smaller is none of the strokes that are measured
 # of the outline of a piece, along the border: a frame, a shadow or a table's edge has more
 _ALONG = 0.35
 
@@ -97,6 +98,8 @@ def _ink(grey: np.ndarray, invert: str) -> Ink | None:
     best, most = None, 0.0
     for sign in strokes.SIGNS[invert]:
         above = sign * (small - level) * region
+        if least > strokes.LEAST_CONTRAST:  # grain would part the strokes
+            above = cv2.GaussianBlur(above, (0, 0), 1)
         mask, above = _lines_of(above, least, strokes.WIDEST * min(small.shape), border)
         usual, most_solid = _widths(mask)
         if most_solid > _SOLID * usual:
@@ -120,7 +123,8 @@ def _ink(grey: np.ndarray, invert: str) -> Ink | None:
 def _lines_of(above: np.ndarray, least: float, widest: float, border: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where (bool) there is ink that is at most `widest` pixels wide, and how far it is over its background."""
     above = strokes.narrow(above, widest / max(above.shape))
-    mask = _without_frames(above > least, border)
+    # a faint line is whole here, and in pieces below
+    mask = _without_frames(ruling.without(above > least), border)
     if mask.any():
         mask = _without_frames(mask & (above > strokes.EDGE * strokes.full(above[mask])), border)
     return ruling.without(mask), above
@@ -128,6 +132,8 @@ def _lines_of(above: np.ndarray, least: float, widest: float, border: np.ndarray
 
 def _widths(mask: np.ndarray) -> tuple[float, float]:
     """Return how wide strokes usually are, and the diameter of the largest disc of ink; zeros if there is no ink."""
+    labels, area, _ = masks.labelled(mask)
+    mask = np.append(False, area >= _SPECK * area.sum()).take(labels)  # the noise of paper would count as thin strokes
     inside = cv2.distanceTransform(np.pad(mask.view(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     ridge = inside[(inside > 0.5) & (inside >= cv2.dilate(inside, np.ones((3, 3), np.uint8)))]
     return (2 * float(np.median(ridge)), 2 * float(ridge.max())) if len(ridge) else (0.0, 0.0)

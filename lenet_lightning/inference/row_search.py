@@ -8,6 +8,7 @@ import numpy as np
 
 from lenet_lightning.inference import framing, strokes
 from lenet_lightning.inference.strips import TALL, Line
+from lenet_lightning.rows.reading import Reading
 
 Logits = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 (N, 10)
 Scores = Callable[[Sequence[str]], np.ndarray]  # strings of digits to the log-probabilities (N,) that a strip has them
@@ -18,6 +19,8 @@ _NEAR, _ONE = 8, 26
 _WIDE, _NARROW = 16, 3
 # how much the reader's word weighs beside the digits'
 _WEIGHT = 0.5
+# a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
+_SQUARE, _UNLIKELY = 1.15, 8.0
 _LEAST = 1e-6  # a probability
 
 
@@ -53,7 +56,10 @@ class Hypothesis:
     @property
     def network(self) -> float:
         """The log-probability of the digits, each in its segment."""
-        return float(sum(log[digit] for log, digit in zip(self.logs, self.digits, strict=True)))
+        likely = sum(log[digit] for log, digit in zip(self.logs, self.digits, strict=True))
+        # the network of single digits is sure of several, too, seen as one
+        wide = sum(max(0.0, (each.columns[1] - each.columns[0]) / TALL - _SQUARE) for each in self.segments)
+        return float(likely - _UNLIKELY * wide)
 
     @property
     def total(self) -> float:
@@ -61,15 +67,16 @@ class Hypothesis:
         return self.network + _WEIGHT * self.reader
 
 
-def search(line: Line, centres: Sequence[float], logits: Logits, scores: Scores) -> list[Hypothesis]:
+def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list[Hypothesis]:
     """Return the ways to read a row that were tried, the best first.
 
     Args:
         line: the row.
-        centres: the column of each digit that the reader of rows finds.
+        reading: of the reader of rows.
         logits: of the network of single digits.
         scores: of the reader of rows.
     """
+    centres = [(each.left + each.right) / 2 for each in reading.digits]
     known: dict[tuple[float, float], np.ndarray] = {}
 
     def hypotheses(choices: list[list[Segment]]) -> list[Hypothesis]:
@@ -85,8 +92,12 @@ def search(line: Line, centres: Sequence[float], logits: Logits, scores: Scores)
             read.append((tuple(segments), tuple(int(log.argmax()) for log in logs), logs))
         return _scored(read, scores)
 
-    tried = hypotheses([[Segment(part.columns, part.image, (at, at)) for at, part in enumerate(line.parts)]])
-    best = tried[0]
+    apart = [Segment(part.columns, part.image, (at, at)) for at, part in enumerate(line.parts)]
+    tried = hypotheses([apart, *_all_cut(line, apart, centres)])
+    cut, read = tried[-1], tuple(each.digit for each in reading.digits)
+    if len(cut.digits) == len(read):
+        tried += _scored([(cut.segments, read, cut.logs)], scores)
+    best = max(tried, key=lambda each: each.total)
     while True:
         choices = list(_changes(line, best.segments, centres))
         others = hypotheses(choices) if choices else []
@@ -140,6 +151,16 @@ def _changes(line: Line, segments: Sequence[Segment], centres: Sequence[float]) 
             if len(pieces) == len(edges) - 1:
                 changed.append([*segments[:at], *pieces, *segments[at + 1 :]])
     return changed
+
+
+def _all_cut(line: Line, segments: Sequence[Segment], centres: Sequence[float]) -> list[list[Segment]]:
+    """Return the segments with all of them cut as the reader of rows would, if it cuts any."""
+    changed: list[Segment] = []
+    for segment in segments:
+        inside = [centre for centre in centres if segment.columns[0] <= centre < segment.columns[1]]
+        cut = _changes(line, [segment], inside)[0] if len(inside) > 1 else []
+        changed += cut if len(cut) == len(inside) else [segment]
+    return [changed] if len(changed) > len(segments) else []
 
 
 def _cuts(strip: np.ndarray, segment: Segment, centres: Sequence[float]) -> list[list[float]]:

@@ -6,7 +6,9 @@ import numpy as np
 _LEAN = 0.12
 # of the picture's width or height: what a line covers at least, and how thick it is at most
 _LONG, _THICK = 0.55, 0.06
-_DENSE = 0.8  # of its length, at least, that is not interrupted
+_DENSE = 0.7  # of its length, at least, that is not interrupted or crossed
+_ALL = 0.9  # of the height, at least, that an upright line covers: a digit may be nearly as high as the picture
+_MOST_INK = 0.25  # of the picture; more is texture
 _MOST = 60  # lines each way
 
 
@@ -24,7 +26,7 @@ def _lines(mask: np.ndarray, both_ends: bool) -> np.ndarray:
     runs = _run_lengths(mask)
     thick = max(2, round(_THICK * min(rows, columns)))
     thin = mask & (runs <= thick)
-    if columns < 8 or not thin.any():
+    if columns < 8 or not 0 < np.count_nonzero(thin) < _MOST_INK * mask.size:
         return taken
     found = 0
     y, x = np.nonzero(thin)
@@ -46,9 +48,12 @@ def _lines(mask: np.ndarray, both_ends: bool) -> np.ndarray:
         at = np.abs(off) <= near
         covered = np.zeros(columns, bool)
         covered[x[at]] = True
-        start, stop = _extent(covered, max(3, round(0.06 * columns)))
-        length = stop - start
-        if length < (0.93 if both_ends else _LONG) * columns or covered[start:stop].mean() < _DENSE:
+        # a stroke that crosses the line hides it
+        along = np.arange(columns)
+        middle = np.round(place + lean * (along - columns / 2)).astype(int).clip(0, rows - 1)
+        start, stop = _extent(covered | mask[middle, along], max(3, round(0.06 * columns)))
+        seen = np.count_nonzero(covered[start:stop])
+        if seen < (_ALL if both_ends else _LONG) * columns or seen < _DENSE * (stop - start):
             break
         at &= (x >= start) & (x < stop)
         # the line's own thickness: what is much thicker there is a stroke that crosses it
