@@ -171,7 +171,7 @@ def framed(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.n
 
 
 def fitted(strength: np.ndarray) -> np.ndarray:
-    """Fit a digit's ink, 0 to 1, as in a close-up, into the box, its centre of mass in the middle; return (28, 28), uint8."""
+    """Fit a close-up into the box and move its centre of mass to the middle; return (28, 28), uint8."""
     strength = strokes.thick(strength)
     left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)

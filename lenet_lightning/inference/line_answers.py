@@ -1,17 +1,22 @@
 """Answers for rows of digits: what was read, where, and how sure it is."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lenet_lightning.inference import row_search
 from lenet_lightning.inference.lines import Found
 from lenet_lightning.inference.picture import FramedRows
+from lenet_lightning.inference.row_search import Hypothesis, Logits, Segment, is_wide
 from lenet_lightning.inference.strips import Line
 
+if TYPE_CHECKING:
+    from lenet_lightning.rows.reader import RowReader  # imports torch
+
 Box = tuple[float, float, float, float]
-Logits = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28) to float32 (N, 10)
 
 # what a row's probability is multiplied by for each kind of doubt
 _DROPPED, _CUT, _WIDE = 0.9, 0.9, 0.5
@@ -99,17 +104,23 @@ class LineAnswer:
         return any(row.rejected for row in self.rows)
 
 
-def read(framed: FramedRows, logits: Logits, reject_below: float) -> LineAnswer:
+def read(framed: FramedRows, logits: Logits, reader: "RowReader", reject_below: float) -> LineAnswer:
     """Read the rows of a picture that `picture.frame_rows` prepared, turned if they read much better then.
+
+    Args:
+        framed: what was found in the picture.
+        logits: of the network of single digits.
+        reader: of rows.
+        reject_below: as `Recognizer` has it.
 
     Raises:
         RunError: as `Recognizer.logits`.
     """
-    best: tuple[Found, tuple[RowAnswer, ...]] | None = None
+    best: tuple[Found, list[tuple[Line, Hypothesis]]] | None = None
     most = -math.inf
     for found in framed.found:
-        rows = tuple(_row(line, found, framed.scale, logits, reject_below) for line in found.lines)
-        quality = _quality(rows)
+        rows = _searched(found.lines, logits, reader)
+        quality = _quality([hypothesis for _, hypothesis in rows])
         if quality > most + (_BETTER if best else 0):
             best, most = (found, rows), quality
         if not found.turned and quality >= _SURE:
@@ -119,27 +130,43 @@ def read(framed: FramedRows, logits: Logits, reject_below: float) -> LineAnswer:
     if best is None or not best[1]:
         return LineAnswer((), size, framed.notice)
     found, rows = best
-    notices = [*([framed.notice] if framed.notice else []), *_notices(found)]
-    return LineAnswer(rows, size, "; ".join(notices) or None)
+    answers = tuple(_answer(found, line, hypothesis, framed.scale, reject_below) for line, hypothesis in rows)
+    notices = [*([framed.notice] if framed.notice else []), *_notices(found, [each for _, each in rows])]
+    return LineAnswer(answers, size, "; ".join(notices) or None)
 
 
-def _quality(rows: Sequence[RowAnswer]) -> float:
+def _searched(lines: Sequence[Line], logits: Logits, reader: "RowReader") -> list[tuple[Line, Hypothesis]]:
+    readings = reader.read([line.strip for line in lines])
+    return [
+        (line, row_search.search(line, reading, logits, reader.scorer(line.strip))[0])
+        for line, reading in zip(lines, readings, strict=True)
+    ]
+
+
+def _quality(rows: Sequence[Hypothesis]) -> float:
     """Return the geometric mean of the digits' probabilities; 0 if there are none."""
-    each = [digit.probability for row in rows for digit in row.digits]
-    return math.exp(sum(map(math.log, each)) / len(each)) if each else 0.0
+    count = sum(len(row.digits) for row in rows)
+    return math.exp(sum(row.network for row in rows) / count) if count else 0.0
 
 
-def _row(line: Line, found: Found, scale: float, logits: Logits, reject_below: float) -> RowAnswer:
-    of_parts = logits(np.stack([part.image for part in line.parts])).astype(np.float64)
-    powers = np.exp(of_parts - of_parts.max(1, keepdims=True))
-    probabilities = powers / powers.sum(1, keepdims=True)
+def _answer(found: Found, line: Line, row: Hypothesis, scale: float, reject_below: float) -> RowAnswer:
     digits = tuple(
-        RowDigit(int(each.argmax()), each, _box(found, part.box, scale), part.image)
-        for part, each in zip(line.parts, probabilities, strict=True)
+        RowDigit(digit, np.exp(logs), _box(found, _place(line, segment), scale), segment.image)
+        for segment, digit, logs in zip(row.segments, row.digits, row.logs, strict=True)
     )
-    probability = math.prod(each.probability for each in digits) * _doubt(line)
-    second = "".join(str(each.probabilities.argsort(kind="stable")[-2]) for each in digits)
+    probability = math.exp(min(0.0, (row.network + row.reader) / 2)) * _doubt(found, line, row)
+    second = "".join(
+        str(next(each for each in np.argsort(-logs) if each != digit))
+        for digit, logs in zip(row.digits, row.logs, strict=True)
+    )
     return RowAnswer(digits, probability, second, _log_odds(probability) < reject_below)
+
+
+def _place(line: Line, segment: Segment) -> Box:
+    """Return where a segment is, in pixels of the (turned) picture."""
+    boxes = np.array([part.box for part in line.parts[segment.parts[0] : segment.parts[1] + 1]])
+    left, right = (line.left + column * line.step for column in segment.columns)
+    return float(left), float(boxes[:, 1].min()), float(right), float(boxes[:, 3].max())
 
 
 def _box(found: Found, box: Box, scale: float) -> Box:
@@ -147,12 +174,11 @@ def _box(found: Found, box: Box, scale: float) -> Box:
     return left, top, right, bottom
 
 
-def _doubt(line: Line) -> float:
+def _doubt(found: Found, line: Line, row: Hypothesis) -> float:
     """Return what the row's probability is multiplied by for what looks unlike a row of digits."""
-    doubt = _DROPPED if line.dropped else 1.0
-    for part in line.parts:
-        doubt *= (_CUT if part.cut else 1) * (_WIDE if part.wide else 1)
-    return doubt
+    doubt = _DROPPED if line.dropped or found.crowded else 1.0
+    doubt *= _CUT if any(part.cut for part in line.parts) else 1.0
+    return float(doubt * _WIDE ** sum(map(is_wide, row.segments)))
 
 
 def _log_odds(probability: float) -> float:
@@ -160,15 +186,16 @@ def _log_odds(probability: float) -> float:
     return max(0.0, math.log(probability / max(1 - probability, 1e-12))) if probability > 0.5 else 0.0
 
 
-def _notices(found: Found) -> list[str]:
-    parts = [part for line in found.lines for part in line.parts]
+def _notices(found: Found, rows: Sequence[Hypothesis]) -> list[str]:
     notices = []
     if found.turned:
         notices.append(f"read with the picture turned to the {'left' if found.turned == 1 else 'right'}")
+    if found.crowded:
+        notices.append("more marks than digits: the smaller ones were left out")
     if dropped := sum(line.dropped for line in found.lines):
         notices.append(f"{dropped} mark{'s' if dropped > 1 else ''} beside the digits left out")
-    if wide := sum(part.wide for part in parts):
+    if wide := sum(is_wide(segment) for row in rows for segment in row.segments):
         notices.append(f"{wide} wider than a digit: two that touch?")
-    if any(part.cut for part in parts):
+    if any(part.cut for line in found.lines for part in line.parts):
         notices.append("the border cuts a digit")
     return notices

@@ -33,11 +33,13 @@ class Found:
         lines: top to bottom; none if the picture is blank.
         turned: by how many quarters the picture was turned to the left before.
         size: (width, height) of the picture before, in pixels.
+        crowded: whether there were so many marks that the smaller ones were not looked at.
     """
 
     lines: tuple[Line, ...]
     turned: int
     size: tuple[int, int]
+    crowded: bool
 
     def place(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         """Return a box (left, top, right, bottom) of the turned picture as one of the picture before."""
@@ -59,20 +61,21 @@ def find(grey: np.ndarray, invert: str) -> list[Found]:
         grey: (height, width), uint8.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
     """
-    size = (grey.shape[1], grey.shape[0])
-    found = [Found(_upright(grey, invert), 0, size)]
+    found = [_upright(grey, invert, 0)]
     # a row on its side is digits one above the other
     if len(found[0].lines) > 1:
-        found += [Found(_upright(np.rot90(grey, turns), invert), turns, size) for turns in (1, 3)]
+        found += [_upright(grey, invert, turns) for turns in (1, 3)]
     return found
 
 
-def _upright(grey: np.ndarray, invert: str) -> tuple[Line, ...]:
-    ink = _ink(np.ascontiguousarray(grey), invert)
+def _upright(grey: np.ndarray, invert: str, turns: int) -> Found:
+    size = (grey.shape[1], grey.shape[0])
+    ink = _ink(np.ascontiguousarray(np.rot90(grey, turns)), invert)
     if ink is None:
-        return ()
+        return Found((), turns, size, False)
     lines = [strips.line(ink, digits, dropped) for digits, dropped in _rows(ink, _usual(ink))]
-    return tuple(line for line in lines if line is not None)
+    whole = tuple(line for line in lines if line is not None and line.parts)
+    return Found(whole, turns, size, len(ink.area) >= _MOST_PIECES)
 
 
 def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:

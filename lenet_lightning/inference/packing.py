@@ -42,7 +42,7 @@ def _parts(line: Line) -> list[dict[str, Any]]:
 
 
 def _found(values: dict[str, Any]) -> Found:
-    return Found(tuple(map(_line, values["lines"])), values["turned"], tuple(values["size"]))
+    return Found(**values | {"lines": tuple(map(_line, values["lines"])), "size": tuple(values["size"])})
 
 
 def _line(values: dict[str, Any]) -> Line:
@@ -59,4 +59,4 @@ def _text(image: np.ndarray) -> str:
 
 
 def _image(text: str) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(28, -1)
+    return np.frombuffer(bytearray.fromhex(text), np.uint8).reshape(28, -1)

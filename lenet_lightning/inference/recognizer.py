@@ -16,6 +16,7 @@ from lenet_lightning.inference.card import card
 
 if TYPE_CHECKING:
     from lenet_lightning.inference.inside import Stage
+    from lenet_lightning.rows.reader import RowReader
 
 # images that go through the network at once: more are no faster and take memory
 BATCH_SIZE = 256
@@ -125,6 +126,12 @@ class Recognizer:
         of = f"of {self._tried.digits:,} of MNIST's validation digits right"
         return f"{self._adapted}, of others, {self._tried.accuracy:.2%} {of}"
 
+    @cached_property
+    def _row_reader(self) -> "RowReader":
+        from lenet_lightning.rows.reader import RowReader
+
+        return RowReader()
+
     @property
     def _adapted(self) -> str:
         return f" ({self.metadata['adapted']})" if self.metadata.get("adapted") else ""
@@ -152,7 +159,7 @@ class Recognizer:
 
     def rows_answer(self, framed: picture.FramedRows) -> line_answers.LineAnswer:
         """Read the rows of a picture that `picture.frame_rows` prepared."""
-        return line_answers.read(framed, self.logits, self.reject_below)
+        return line_answers.read(framed, self.logits, self._row_reader, self.reject_below)
 
     def answers(self, framed: Sequence[picture.Framed]) -> list[Answer]:
         """Predict the digits of pictures that `picture.frame` prepared, in batches."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ _WIDE, _NARROW = 16, 3
 _WEIGHT = 0.5
 # a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
 _SQUARE, _UNLIKELY = 1.15, 8.0
+_TOO_WIDE = 1.35  # what is wider than this part of its height is no digit
 _LEAST = 1e-6  # a probability
 
 
@@ -93,7 +95,10 @@ def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list
         return _scored(read, scores)
 
     apart = [Segment(part.columns, part.image, (at, at)) for at, part in enumerate(line.parts)]
-    tried = hypotheses([apart, *_all_cut(line, apart, centres)])
+    tried = hypotheses([apart])
+    if tried[0].text == str(reading):  # what stands apart are the digits: no need to search
+        return tried
+    tried += hypotheses(_all_cut(line, apart, centres))
     cut, read = tried[-1], tuple(each.digit for each in reading.digits)
     if len(cut.digits) == len(read):
         tried += _scored([(cut.segments, read, cut.logs)], scores)
@@ -109,6 +114,11 @@ def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list
         best = better
     unique = {each.text: each for each in sorted(tried, key=lambda each: each.total)}
     return sorted(unique.values(), key=lambda each: -each.total)
+
+
+def is_wide(segment: Segment) -> bool:
+    """Return whether a segment is wider than a digit."""
+    return segment.columns[1] - segment.columns[0] > _TOO_WIDE * TALL
 
 
 def _scored(
@@ -133,7 +143,7 @@ def _substitutions(best: Hypothesis) -> list[tuple[tuple[Segment, ...], tuple[in
 def _changes(line: Line, segments: Sequence[Segment], centres: Sequence[float]) -> list[list[Segment]]:
     """Return the segments with two that are near made one, or with one that is wide split."""
     changed = []
-    for at, (one, other) in enumerate(zip(segments, segments[1:], strict=False)):
+    for at, (one, other) in enumerate(pairwise(segments)):
         left, right = min(one.columns[0], other.columns[0]), max(one.columns[1], other.columns[1])
         if other.columns[0] - one.columns[1] < _NEAR and right - left <= _ONE:
             image = framed(line.strip, left, right)
@@ -142,15 +152,20 @@ def _changes(line: Line, segments: Sequence[Segment], centres: Sequence[float]) 
                 changed.append([*segments[:at], both, *segments[at + 2 :]])
     for at, segment in enumerate(segments):
         for cuts in _cuts(line.strip, segment, centres):
-            edges = [segment.columns[0], *cuts, segment.columns[1]]
-            pieces = []
-            for left, right in zip(edges, edges[1:], strict=False):
-                image = framed(line.strip, left, right) if right - left >= _NARROW else None
-                if image is not None:
-                    pieces.append(Segment((left, right), image, segment.parts))
-            if len(pieces) == len(edges) - 1:
+            if pieces := _cut(line, segment, cuts):
                 changed.append([*segments[:at], *pieces, *segments[at + 1 :]])
     return changed
+
+
+def _cut(line: Line, segment: Segment, cuts: list[float]) -> list[Segment] | None:
+    """Return a segment cut at some columns, or None if a piece would be too narrow or without ink."""
+    pieces = []
+    for left, right in pairwise([segment.columns[0], *cuts, segment.columns[1]]):
+        image = framed(line.strip, left, right) if right - left >= _NARROW else None
+        if image is None:
+            return None
+        pieces.append(Segment((left, right), image, segment.parts))
+    return pieces
 
 
 def _all_cut(line: Line, segments: Sequence[Segment], centres: Sequence[float]) -> list[list[Segment]]:
@@ -158,8 +173,8 @@ def _all_cut(line: Line, segments: Sequence[Segment], centres: Sequence[float]) 
     changed: list[Segment] = []
     for segment in segments:
         inside = [centre for centre in centres if segment.columns[0] <= centre < segment.columns[1]]
-        cut = _changes(line, [segment], inside)[0] if len(inside) > 1 else []
-        changed += cut if len(cut) == len(inside) else [segment]
+        cut = _cut(line, segment, _between(line.strip, inside)) if len(inside) > 1 else None
+        changed += cut or [segment]
     return [changed] if len(changed) > len(segments) else []
 
 
@@ -169,11 +184,16 @@ def _cuts(strip: np.ndarray, segment: Segment, centres: Sequence[float]) -> list
     inside = [centre for centre in centres if left <= centre < right]
     found = []
     if len(inside) > 1:
-        found.append([_valley(strip, one, other) for one, other in zip(inside, inside[1:], strict=False)])
+        found.append(_between(strip, inside))
     if right - left >= _WIDE:
         third = (right - left) / 4
         found.append([_valley(strip, left + third, right - third)])
     return found
+
+
+def _between(strip: np.ndarray, centres: Sequence[float]) -> list[float]:
+    """Return where to cut between digits with these centres."""
+    return [_valley(strip, one, other) for one, other in pairwise(centres)]
 
 
 def _valley(strip: np.ndarray, left: float, right: float) -> float:

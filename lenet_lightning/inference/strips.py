@@ -11,9 +11,6 @@ STRIP = 28  # pixels, the height of a strip
 TALL = 20  # of a tall digit in it
 _LONGEST = 4000  # columns of a strip
 
-# in usual heights: what is wider than this is two digits
-_WIDE = 1.25
-
 
 @dataclass(frozen=True)
 class Ink:
@@ -48,14 +45,12 @@ class Part:
         image: (28, 28), uint8, framed as one digit.
         box: left, top, right and bottom, in pixels of the picture.
         columns: where it starts and stops in the strip.
-        wide: whether it is wider than a digit.
         cut: whether the picture's border cuts it.
     """
 
     image: np.ndarray = field(repr=False)
     box: tuple[float, float, float, float]
     columns: tuple[float, float]
-    wide: bool
     cut: bool
 
 
@@ -92,10 +87,8 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
     """
     boxes = np.array([[ink.boxes[digit, :, 0].min(0), ink.boxes[digit, :, 1].max(0)] for digit in digits])
     heights = boxes[:, 1, 0] - boxes[:, 0, 0]
-    widths = boxes[:, 1, 1] - boxes[:, 0, 1]
     middle = boxes.mean(1)  # row and column
     tall = float(min(heights.max(), 1.4 * np.median(heights)))
-    usual = float(np.median(heights[heights >= 0.6 * heights.max()]))
     mask = np.isin(ink.labels, np.concatenate(digits) + 1)
     close = strokes.close_up(ink.grey, ink.by, ink.level, ink.sign, mask, tall)
     if not close.strength.any():
@@ -122,14 +115,14 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
     )
     pixels = (255 * strip / max(strip.max(), 1e-6)).round().clip(0, 255).astype(np.uint8)
     parts = []
-    for digit, box, high, wide in zip(digits, boxes, heights, widths, strict=True):
+    for digit, box in zip(digits, boxes, strict=True):
         image = framing.framed(ink.grey, ink.by, ink.level, ink.sign, np.isin(ink.labels, digit + 1))
         if image is None:
             continue
         (upper, start), (lower, stop) = box
         columns = (float((start - left) * close.scale * scale), float((stop - left) * close.scale * scale))
         place = (float(start * ink.by), float(upper * ink.by), float(stop * ink.by), float(lower * ink.by))
-        parts.append(Part(image, place, columns, bool(wide > _WIDE * max(usual, high)), bool(ink.border[digit].any())))
+        parts.append(Part(image, place, columns, bool(ink.border[digit].any())))
     return Line(
         pixels,
         tuple(parts),
