@@ -1,5 +1,6 @@
 """Read a row by two networks: that of single digits for what stands apart, and the reader of rows for what touches."""
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,9 @@ _NEAR, _ONE = 8, 26
 # a digit that is wider than this may be two; nothing narrower than this is split off
 _WIDE, _NARROW = 16, 3
 # how much the reader's word weighs beside the digits'
-_WEIGHT = 0.5
+_WEIGHT = 0.7
+# and that of a digit that was cut out of others: the cut leaves parts of them
+_CUT = 0.1
 # a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
 _SQUARE, _UNLIKELY = 1.15, 8.0
 _TOO_WIDE = 1.35  # what is wider than this part of its height is no digit
@@ -34,11 +37,13 @@ class Segment:
         columns: where it starts and stops in the strip.
         image: (28, 28), uint8.
         parts: the first and the last part of the line that it belongs to.
+        cut: whether it is only a piece of what stands apart.
     """
 
     columns: tuple[float, float]
     image: np.ndarray
     parts: tuple[int, int]
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,10 @@ class Hypothesis:
     @property
     def network(self) -> float:
         """The log-probability of the digits, each in its segment."""
-        likely = sum(log[digit] for log, digit in zip(self.logs, self.digits, strict=True))
+        likely = sum(
+            (_CUT if segment.cut else 1) * log[digit]
+            for segment, log, digit in zip(self.segments, self.logs, self.digits, strict=True)
+        )
         # the network of single digits is sure of several, too, seen as one
         wide = sum(max(0.0, (each.columns[1] - each.columns[0]) / TALL - _SQUARE) for each in self.segments)
         return float(likely - _UNLIKELY * wide)
@@ -98,10 +106,10 @@ def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list
     tried = hypotheses([apart])
     if tried[0].text == str(reading):  # what stands apart are the digits: no need to search
         return tried
-    tried += hypotheses(_all_cut(line, apart, centres))
-    cut, read = tried[-1], tuple(each.digit for each in reading.digits)
-    if len(cut.digits) == len(read):
-        tried += _scored([(cut.segments, read, cut.logs)], scores)
+    if as_read := _as_read(line, reading):
+        tried += hypotheses([as_read])
+        read = tuple(each.digit for each in reading.digits)
+        tried += _scored([(tried[-1].segments, read, tried[-1].logs)], scores)
     best = max(tried, key=lambda each: each.total)
     while True:
         choices = list(_changes(line, best.segments, centres))
@@ -164,18 +172,36 @@ def _cut(line: Line, segment: Segment, cuts: list[float]) -> list[Segment] | Non
         image = framed(line.strip, left, right) if right - left >= _NARROW else None
         if image is None:
             return None
-        pieces.append(Segment((left, right), image, segment.parts))
+        pieces.append(Segment((left, right), image, segment.parts, True))
     return pieces
 
 
-def _all_cut(line: Line, segments: Sequence[Segment], centres: Sequence[float]) -> list[list[Segment]]:
-    """Return the segments with all of them cut as the reader of rows would, if it cuts any."""
-    changed: list[Segment] = []
-    for segment in segments:
-        inside = [centre for centre in centres if segment.columns[0] <= centre < segment.columns[1]]
-        cut = _cut(line, segment, _between(line.strip, inside)) if len(inside) > 1 else None
-        changed += cut or [segment]
-    return [changed] if len(changed) > len(segments) else []
+def _as_read(line: Line, reading: Reading) -> list[Segment]:
+    """Return a segment for each digit of the reader of rows, all of what stands apart or a piece; none if one is empty.
+
+    What stands apart and is no digit to it is a stroke of the digit beside it.
+    """
+    starts = [part.columns[0] for part in line.parts]
+    home = [max(0, bisect(starts, (each.left + each.right) / 2) - 1) for each in reading.digits]
+    segments = []
+    for each, part in zip(reading.digits, home, strict=True):
+        if home.count(part) == 1:
+            last = part + 1
+            while last < len(line.parts) and last not in home and line.parts[last].columns[0] - each.right < _NEAR:
+                last += 1
+            first = part if part or 0 in home else 0
+            if last - first == 1:
+                segments.append(Segment(line.parts[part].columns, line.parts[part].image, (part, part)))
+                continue
+            left = min(other.columns[0] for other in line.parts[first:last])
+            right, parts = max(other.columns[1] for other in line.parts[first:last]), (first, last - 1)
+        else:
+            left, right, parts = each.left, each.right, (part, part)
+        image = framed(line.strip, left, right)
+        if image is None:
+            return []
+        segments.append(Segment((left, right), image, parts, home.count(part) > 1))
+    return segments
 
 
 def _cuts(strip: np.ndarray, segment: Segment, centres: Sequence[float]) -> list[list[float]]:
