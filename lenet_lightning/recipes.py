@@ -54,8 +54,13 @@ def classifier(
             a schedule and averaging of its own; `~` is replaced. Unless given, they are random.
     """
     if network == "lenet5_swept":
-        if loss != "cross_entropy" or schedule == "paper" or label_smoothing or weights is not None:
-            raise ValueError("model.network lenet5_swept takes no loss, label_smoothing, weights or schedule paper")
+        own = {"loss": "cross_entropy", "label_smoothing": 0, "weights": None}
+        for name, got in (("loss", loss), ("label_smoothing", label_smoothing), ("weights", weights)):
+            if got != own[name]:
+                rule = "null" if own[name] is None else own[name]
+                raise ValueError(f"model.{name} must be {rule} with model.network lenet5_swept, got {got}")
+        if schedule == "paper":
+            raise ValueError("model.schedule must be constant, onecycle or torch's with lenet5_swept, got paper")
         return RowClassifier(optimizer, schedule, schedule_interval, warmup, compile)
     today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and not is_sdlm(optimizer)
     others = (schedule_interval, warmup, label_smoothing, compile, weights)

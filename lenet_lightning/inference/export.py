@@ -1,7 +1,6 @@
 """The command `export`: write the trained network to a file for use elsewhere, once it is checked."""
 
 import io
-import json
 from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +16,9 @@ from lenet_lightning.arguments import Parser
 from lenet_lightning.atomic import replacing
 from lenet_lightning.data import files
 from lenet_lightning.errors import RunError, UsageError, remedy
+from lenet_lightning.inference import export_rows
+from lenet_lightning.inference.onnx_program import serialised
 from lenet_lightning.inference.recognizer import Recognizer
-from lenet_lightning.metadata import METADATA_KEY
 
 # how much a logit may differ. float32 has seven digits: after 20 epochs of Adam logits reach 51, and those of torch and
 # ONNX Runtime, both right, differ by 1.9e-5
@@ -52,8 +52,18 @@ def main(args: list[str]) -> int:
     parser.add_argument(
         "--data", type=Path, default=Path("data"), help="where MNIST may be, to check with (default: data)"
     )
+    parser.add_argument(
+        "--rows",
+        action="store_true",
+        help="the network that reads rows of digits, as onnx: of any width, 11 logits at each second column",
+    )
     options = parser.parse_args(args)
+    if options.rows and options.format != "onnx":
+        raise UsageError(f"--format {options.format}: the network of --rows is exported as onnx alone")
     _refuse(options.format, options.form, options.weights, options.output)
+    if options.rows:
+        export_rows.export(options.weights, options.output or Path("rows.onnx"))
+        return 0
     recognizer = Recognizer(options.weights, insist=True)
     network, metadata = weights.load(recognizer.weights)
     target = options.output or Path(f"{metadata['network']}.{options.format}")
@@ -147,12 +157,7 @@ def _onnx(network: nn.Module, metadata: dict[str, Any]) -> bytes:
         external_data=False,
         verbose=False,
     )
-    assert program is not None
-    # the exporter records for each layer the file on this machine that called it
-    for part in (program.model.graph, *program.model.graph):
-        part.metadata_props.clear()
-    program.model.metadata_props[METADATA_KEY] = json.dumps(metadata, sort_keys=True)
-    return program.model_proto.SerializeToString(deterministic=True)
+    return serialised(program, metadata)
 
 
 def _made_up() -> np.ndarray:

@@ -1,5 +1,6 @@
 """From the outputs at each position to digits: the best path, and the probability of a string."""
 
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from lenet_lightning.rows.network import NONE
 
 NO_DIGIT = -1  # beyond the last digit of a row
-LEAST = 1e-4  # a digit that is less probable at a position begins there in no string that is searched
+LEAST = 1e-3  # a digit that is less probable at a position begins there in no string that is searched
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
@@ -23,7 +24,7 @@ def forward_score(logits: Tensor, digits: Tensor) -> Tensor:
     """Return minus the log-probability (N,), nats, of strings: a sum over all the ways to align them.
 
     The forward algorithm of connectionist temporal classification, the paper's forward criterion (LeCun et al. 1998,
-    section VI.E) with an output for none between the digits. Infinite where there are too few positions.
+    section VI) with an output for none between the digits. Infinite where there are too few positions.
 
     Args:
         logits: (N, 11, T).
@@ -62,24 +63,37 @@ def likely_strings(probabilities: NDArray[np.float64], beam: int = 8) -> list[tu
         probabilities: (T, 11), of the outputs at each position.
         beam: how many beginnings are followed.
     """
+    # a string is the number of its node: a digit after another string
+    before, last = [-1], [NONE]
+    after: dict[tuple[int, int], int] = {}
     # of each beginning: the probability of the alignments that end with none, and of those that end with its digit
-    begun: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}
+    begun: dict[int, tuple[float, float]] = {0: (1.0, 0.0)}
     for outputs in probabilities.tolist():
         none = outputs[NONE]
         likely = [(digit, outputs[digit]) for digit in range(NONE) if outputs[digit] > LEAST]
-        grown: dict[tuple[int, ...], tuple[float, float]] = {}
-        for string, (ended, open_) in begun.items():
-            both = ended + open_
-            a, b = grown.get(string, (0.0, 0.0))
-            grown[string] = (a + both * none, b + (open_ * outputs[string[-1]] if string else 0.0))
+        grown: dict[int, tuple[float, float]] = {}
+        for node, (ended, going) in begun.items():
+            both, a, b = ended + going, *grown.get(node, (0.0, 0.0))
+            grown[node] = (a + both * none, b + going * outputs[last[node]])
             for digit, probability in likely:
-                before = ended if string and string[-1] == digit else both
-                a, b = grown.get((*string, digit), (0.0, 0.0))
-                grown[(*string, digit)] = (a, b + before * probability)
-        best = sorted(grown.items(), key=lambda each: sum(each[1]), reverse=True)[:beam]
-        most = sum(best[0][1])  # kept near 1: the product of thousands would be 0
-        begun = {string: (a / most, b / most) for string, (a, b) in best}
-    return list(begun)
+                child = after.setdefault((node, digit), len(last))
+                if child == len(last):
+                    before.append(node)
+                    last.append(digit)
+                a, b = grown.get(child, (0.0, 0.0))
+                # of two equal digits, none is between
+                grown[child] = (a, b + (ended if last[node] == digit else both) * probability)
+        best = heapq.nlargest(beam, grown, key=lambda node: sum(grown[node])) if len(grown) > beam else list(grown)
+        most = max(sum(grown[node]) for node in best)  # kept near 1: the product of thousands would be 0
+        begun = {node: (grown[node][0] / most, grown[node][1] / most) for node in best}
+    strings = list[tuple[int, ...]]()
+    for node in sorted(begun, key=lambda node: sum(begun[node]), reverse=True):
+        string, at = list[int](), node
+        while at:
+            string.append(last[at])
+            at = before[at]
+        strings.append(tuple(reversed(string)))
+    return strings
 
 
 def alignment(scores: NDArray[np.float64], digits: Sequence[int]) -> list[tuple[int, int]]:

@@ -31,12 +31,12 @@ def used(strip: Pixels, style: Style, draw: Generator) -> Pixels:
 
 
 def pen(strip: Pixels, thickness: float) -> Pixels:
-    """Return a row with thinner (below 0) or thicker strokes, by about so many pixels on each side, halved."""
+    """Return a row with thinner (below 0) or thicker strokes; up to 1 a mixture with that of a pixel less or more."""
     change = cv2.dilate if thickness > 0 else cv2.erode
     amount = abs(thickness)
     while amount > 0:
         part = min(amount, 1.0)
-        strip = cv2.addWeighted(strip, 1 - part, change(strip, CROSS), part, 0)
+        strip = np.asarray(cv2.addWeighted(strip, 1 - part, change(strip, CROSS), part, 0), np.uint8)
         amount -= 1
     return strip
 
@@ -48,7 +48,7 @@ def bent(strip: Pixels, size: float, draw: Generator) -> Pixels:
     x, y = (cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) for field in fields)
     x += np.arange(width, dtype=np.float32)
     y += np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(strip, x, y, cv2.INTER_LINEAR)
+    return np.asarray(cv2.remap(strip, x, y, cv2.INTER_LINEAR), np.uint8)
 
 
 def specks(strip: Pixels, draw: Generator) -> Pixels:
@@ -94,7 +94,7 @@ def photographed(strip: Pixels, dark: float, draw: Generator) -> Pixels:
     height, width = strip.shape
     blur, faint, uneven, noise = draw.random(4) * dark
     if blur > 0.2:
-        strip = cv2.GaussianBlur(strip, (5, 5), 1.1 * blur)
+        strip = np.asarray(cv2.GaussianBlur(strip, (5, 5), 1.1 * blur), np.uint8)
     pixels = strip.astype(np.float32) * (1 - 0.5 * faint)
     knots = draw.standard_normal((3, 2 + width // (3 * KNOT)), np.float32) * np.float32(22 * uneven)
     pixels += cv2.resize(knots, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,13 +1,14 @@
 """Where the ink of each digit of a row begins and ends."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet_lightning.rows.network import WINDOW
 
-FAINT = 0.15  # of the strip's darkest column of ink: what has less is paper
+FAINT = 38  # a column whose brightest pixel has less is paper, of 255
 
 
 def inks(strip: NDArray[np.uint8], centres: Sequence[float]) -> list[tuple[float, float]]:
@@ -20,14 +21,14 @@ def inks(strip: NDArray[np.uint8], centres: Sequence[float]) -> list[tuple[float
         centres: column of each digit where it was read, in their order.
     """
     width = strip.shape[1]
-    ink = strip.max(0).astype(float)
-    cuts = [_cut(strip, left, right) for left, right in zip(centres, centres[1:], strict=False)]
+    ink = strip.max(0)
+    cuts = [_cut(strip, left, right) for left, right in pairwise(centres)]
     found = list[tuple[float, float]]()
     for centre, first, last in zip(centres, [0, *cuts], [*cuts, width], strict=True):
         first = max(first, round(centre) - WINDOW // 2)
         last = max(first + 1, min(last, round(centre) + WINDOW // 2, width))
         first = min(first, width - 1)
-        dark = np.flatnonzero(ink[first:last] > FAINT * 255)
+        dark = np.flatnonzero(ink[first:last] > FAINT)
         found.append(
             (first + float(dark[0]), first + float(dark[-1]) + 1) if len(dark) else (float(first), float(last))
         )

@@ -1,11 +1,12 @@
 """Read strips with rows of digits. Needs torch, and no Lightning."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -13,13 +14,17 @@ from torch import Tensor
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
 from lenet_lightning.metadata import METADATA_KEY, check_metadata, check_size, parse_object
 from lenet_lightning.rows import places
-from lenet_lightning.rows.decoding import NO_DIGIT, alignment, forward_score, likely_strings, log_probabilities
-from lenet_lightning.rows.network import HEIGHT, STEP, SweptLeNet5
+from lenet_lightning.rows.decoding import NO_DIGIT, alignment, forward_score, likely_strings
+from lenet_lightning.rows.network import HEIGHT, NONE, STEP, SweptLeNet5
 from lenet_lightning.rows.reading import Digit, Reading
 
 SHIPPED = Path(__file__).with_name("rows.safetensors")
 NARROWEST, WIDEST = 8, 1 << 17  # columns of a strip
-COLUMNS = 1 << 13  # that pass the network at once, of all strips together: about 100 MB
+# columns to the right and rows up by which a strip is moved, and read each time: pooling halves the resolution, so the
+# network sees other maxima of a digit that is moved by one pixel
+VIEWS = ((0, 0), (1, 0), (0, 1))
+LIKELY = 3  # strings of each view that are compared
+COLUMNS = 1 << 12  # that pass the network at once, of all strips together: some 100 MB
 
 
 class RowReader:
@@ -50,39 +55,22 @@ class RowReader:
             check(strip, at)
         readings: dict[int, Reading] = {}
         for chosen in _batches([strip.shape[1] for strip in strips]):
-            for at, logits in zip(chosen, self._logits([strips[each] for each in chosen]), strict=True):
+            views = self.views([strips[at] for at in chosen])
+            for at, logits in zip(chosen, views, strict=True):
                 readings[at] = read(logits / self.temperature, strips[at])
         return [readings[at] for at in range(len(strips))]
 
-    def scorer(self, strip: NDArray[np.uint8]) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-        """Return a function from strings of digits to the log-probability of each, (N,), that the strip has them.
-
-        Raises:
-            UsageError: as `read`.
-        """
-        check(strip, 0)
-        (logits,) = self._logits([strip])
-        logits = logits.double() / self.temperature
-
-        def score(strings: Sequence[str]) -> NDArray[np.float64]:
-            digits = torch.full((len(strings), max(map(len, strings), default=1) or 1), NO_DIGIT)
-            for at, string in enumerate(strings):
-                digits[at, : len(string)] = torch.tensor([int(each) for each in string], dtype=torch.long)
-            return -forward_score(logits[None].expand(len(strings), -1, -1), digits).numpy()
-
-        return score
-
-    def _logits(self, strips: list[NDArray[np.uint8]]) -> Iterator[Tensor]:
-        """Return the logits (11, 1 + ceil(W / 2)) of each strip."""
+    def views(self, strips: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        """Return the logits (V, 11, 1 + ceil(W / 2)) of each strip (28, W) in its V views, before the temperature."""
         width = max(strip.shape[1] for strip in strips)
-        width += width % STEP
-        padded = torch.zeros(len(strips), 1, HEIGHT, width)
+        padded = torch.zeros(len(VIEWS), len(strips), 1, HEIGHT, width + 1 + (width + 1) % STEP)
         for at, strip in enumerate(strips):
-            padded[at, 0, :, : strip.shape[1]] = torch.from_numpy(np.ascontiguousarray(strip))
+            pixels = torch.from_numpy(np.array(strip))
+            for view, (right, up) in zip(padded, VIEWS, strict=True):
+                view[at, 0, : HEIGHT - up, right : right + strip.shape[1]] = pixels[up:]
         with torch.inference_mode():
-            logits = self.network(padded.div_(255))
-        for each, strip in zip(logits, strips, strict=True):
-            yield each[:, : 1 + (strip.shape[1] + 1) // STEP]
+            logits = self.network(padded.flatten(0, 1).div_(255)).unflatten(0, padded.shape[:2])
+        return [logits[:, at, :, : 1 + (strip.shape[1] + 1) // STEP] for at, strip in enumerate(strips)]
 
 
 def check(strip: NDArray[np.uint8], at: int) -> None:
@@ -95,14 +83,11 @@ def check(strip: NDArray[np.uint8], at: int) -> None:
 
 
 def read(logits: Tensor, strip: NDArray[np.uint8]) -> Reading:
-    """Return what the logits (11, T) of a strip (28, W) say."""
-    scores = log_probabilities(logits[None])[:, 0].double()
-    found = likely_strings(scores.exp().numpy())
-    strings = torch.full((len(found), max(1, *map(len, found))), NO_DIGIT)
-    for at, string in enumerate(found):
-        strings[at, : len(string)] = torch.tensor(string, dtype=torch.long)
+    """Return what the logits (V, 11, T) of a strip (28, W) in its views say: the mean of the views' probabilities."""
+    scores = logits.double().log_softmax(1).permute(0, 2, 1)
+    found = list(dict.fromkeys(string for view in scores.exp().numpy() for string in likely_strings(view)[:LIKELY]))
     # the search has left out what was improbable on the way: the sum over all alignments is taken again
-    sums = -forward_score(logits[None].double().expand(len(found), -1, -1), strings)
+    sums = string_scores(logits, found)
     order = sums.argsort(descending=True, stable=True).tolist()
     best = found[order[0]]
     second = "".join(map(str, found[order[1]])) if len(order) > 1 else ""
@@ -110,26 +95,38 @@ def read(logits: Tensor, strip: NDArray[np.uint8]) -> Reading:
     return Reading(digits, min(1.0, float(sums[order[0]].exp())), second)
 
 
+def string_scores(logits: Tensor, strings: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the log-probabilities (S,) of strings: of the mean over the views, whose logits are (V, 11, T)."""
+    digits = torch.full((len(strings), max([1, *map(len, strings)])), NO_DIGIT)
+    for at, string in enumerate(strings):
+        digits[at, : len(string)] = torch.tensor(string, dtype=torch.long)
+    each = [-forward_score(view.double().expand(len(strings), -1, -1), digits) for view in logits]
+    return torch.stack(each).logsumexp(0) - math.log(len(each))
+
+
 def _digits(scores: Tensor, string: tuple[int, ...], strip: NDArray[np.uint8]) -> tuple[Digit, ...]:
-    spans = alignment(scores.numpy(), string)
-    centres = [STEP * (first + last) / 2 for first, last in spans]
-    inks = places.inks(strip, centres)
-    # the positions of each digit alone: to halfway to its neighbours
-    halves = [(left[1] + right[0] + 1) // 2 for left, right in zip(spans, spans[1:], strict=False)]
-    parts = [scores[a:b] for a, b in zip([0, *halves], [*halves, len(scores)], strict=True)]
-    each = [_alone(part) for part in parts]
+    alone, centres = [], []
+    for view, (right, _) in zip(scores, VIEWS, strict=True):
+        spans, outputs = alignment(view.numpy(), string), view.exp().numpy()
+        centres.append([STEP * (first + last) / 2 - right for first, last in spans])
+        # the positions of each digit alone: to halfway to its neighbours
+        halves = [(a[1] + b[0] + 1) // 2 for a, b in pairwise(spans)]
+        parts = zip([0, *halves], [*halves, len(view)], strict=True)
+        alone.append([_alone(outputs[a:b]) for a, b in parts])
+    inks = places.inks(strip, np.mean(centres, axis=0).tolist())
     return tuple(
         Digit(digit, float(sums[digit]), sums / sums.sum(), left, right)
-        for digit, sums, (left, right) in zip(string, each, inks, strict=True)
+        for digit, sums, (left, right) in zip(string, np.mean(alone, axis=0), inks, strict=True)
     )
 
 
-def _alone(scores: Tensor) -> NDArray[np.float64]:
+def _alone(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probabilities (10,) that a digit is at some of these positions (T, 11), and no other at any."""
-    alone = scores[:, None].expand(-1, 10, -1).contiguous()
-    length, one = torch.full((10,), len(scores)), torch.ones(10, dtype=torch.long)
-    losses = F.ctc_loss(alone, torch.arange(10)[:, None], length, one, blank=10, reduction="none")
-    return (-losses).exp().clamp(1e-300, 1.0).numpy()
+    before, within, after = 1.0, np.zeros(NONE), np.zeros(NONE)
+    for outputs in probabilities:
+        within, after = (before + within) * outputs[:NONE], (within + after) * outputs[NONE]
+        before *= outputs[NONE]
+    return (within + after).clip(1e-300, 1.0)
 
 
 def _batches(widths: list[int]) -> Iterator[list[int]]:

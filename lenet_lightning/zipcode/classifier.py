@@ -26,7 +26,7 @@ class RowClassifier(DigitClassifier):
     """A reader of rows of digits that is trained as a whole, where the digits are not told apart.
 
     A batch is rows (N, 1, 28, W), pixels in [0, 1], and their digits (N, L), NO_DIGIT after the last. The loss is minus
-    the log-probability of a row's digits, over all the ways to align them (LeCun et al. 1998, section VI.E), nats for
+    the log-probability of a row's digits, over all the ways to align them (LeCun et al. 1998, section VI), nats for
     a row; `acc` is the fraction of rows that are exactly right by the best path, `digit_error` the digits to insert,
     remove or change, for each that there is. Logged as by DigitClassifier, with `val/digit_error`, `test/digit_error`
     and what `metrics.test_metrics` returns.

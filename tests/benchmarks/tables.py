@@ -1,4 +1,4 @@
-"""Write the tables of both READMEs, docs/benchmarks.md and docs/scale.md from the measurements in docs/benchmarks/.
+"""Write the tables of the READMEs and of those in docs/ that have some from the measurements in docs/benchmarks/.
 
     python -m tests.benchmarks.tables
 
@@ -19,7 +19,10 @@ from tests.benchmarks.summary import full, interval, spread
 from tests.benchmarks.targets import RUNS
 from tests.benchmarks.throughput import BARE, LOOPS, OURS
 
-DOCUMENTS = tuple(kept.ROOT / name for name in ("README.md", "README.zh-CN.md", "docs/benchmarks.md", "docs/scale.md"))
+DOCUMENTS = tuple(
+    kept.ROOT / name
+    for name in ("README.md", "README.zh-CN.md", "docs/benchmarks.md", "docs/scale.md", "docs/zipcode.md")
+)
 Read = Callable[[str], kept.Rows]
 PLACE = re.compile(r"(<!-- table ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 WHAT = {
@@ -242,8 +245,38 @@ def machines(read: Read) -> str:
     return markdown(("machines", "computing, ms a step", *columns), lines, words=0)
 
 
+def rows(read: Read) -> str:
+    """Return the table of rows of five digits, by kind."""
+    lines = []
+    for kind, of in read("zipcode")[-1]["kinds"].items():
+        low, high = of["interval"]
+        needed, least, most = of["rejected"]
+        lines.append(
+            [
+                kind,
+                f"{of['right']} of {of['rows']}",
+                f"{of['many_right'] / of['many']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{needed:.1%}",
+                f"{least:.1%} to {most:.1%}",
+            ]
+        )
+    header = ("kind", "right", "of 1,000 others", "95 %", "rejected for 1 % wrong", "95 %")
+    return markdown(header, lines)
+
+
+def calibration(read: Read) -> str:
+    """Return the table of what is claimed for rows, and what is true."""
+    lines = [
+        [f"{of['from']:g} to {of['to']:g}", f"{of['rows']:,}", f"{of['claimed']:.1%}", f"{of['right']:.1%}"]
+        for of in read("zipcode")[-1]["calibration"]
+    ]
+    return markdown(("claimed", "rows", "mean claim", "right"), lines)
+
+
 TABLES: dict[str, Callable[[Read], str]] = {
-    table.__name__: table for table in (accuracy, targets, throughput, growth, startup, inference, processes, machines)
+    table.__name__: table
+    for table in (accuracy, targets, throughput, growth, startup, inference, processes, machines, rows, calibration)
 } | {"results": partial(results, words=ENGLISH), "results-zh": partial(results, words=CHINESE)}
 
 

@@ -5,8 +5,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from lenet_lightning import DigitClassifier
-from lenet_lightning import recipes
+from lenet_lightning import DigitClassifier, recipes
 from lenet_lightning.historical import classifier
 from lenet_lightning.historical.classifier import HistoricalClassifier
 from lenet_lightning.historical.losses import LOSSES

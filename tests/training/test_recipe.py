@@ -9,9 +9,8 @@ import torch
 import yaml
 from lightning import Trainer, seed_everything
 
-from lenet_lightning import DigitClassifier, MNISTDataModule
+from lenet_lightning import DigitClassifier, MNISTDataModule, recipes
 from lenet_lightning.data.augment import Distortion
-from lenet_lightning import recipes
 from lenet_lightning.training.callbacks.weight_average import WeightAverage
 from tests.training.plain import fit, sgd
 from tests.training.test_cli import CONFIGS, the_runs

@@ -1,0 +1,1 @@
+from tests.training.conftest import command  # noqa: F401 - a fixture
