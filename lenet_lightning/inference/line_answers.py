@@ -10,7 +10,7 @@ import numpy as np
 from lenet_lightning.inference import row_search
 from lenet_lightning.inference.lines import Found
 from lenet_lightning.inference.picture import FramedRows
-from lenet_lightning.inference.row_search import Hypothesis, Logits, Segment, is_wide
+from lenet_lightning.inference.row_search import Hypothesis, Logits, Scores, Segment, is_wide
 from lenet_lightning.inference.strips import Line
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ Box = tuple[float, float, float, float]
 
 # what a row's probability is multiplied by for each kind of doubt
 _DROPPED, _CUT, _WIDE = 0.9, 0.9, 0.5
+# the reader of rows knows how sure it is (docs/benchmarks); the network of digits may doubt what it has not learned
+_AGREED = 0.1
 # the geometric mean of the digits' probabilities: upright rows that reach the first are not turned, and a turned one
 # must be better by the second
 _SURE, _BETTER = 0.9, 0.1
@@ -138,9 +140,17 @@ def read(framed: FramedRows, logits: Logits, reader: "RowReader", reject_below: 
 def _searched(lines: Sequence[Line], logits: Logits, reader: "RowReader") -> list[tuple[Line, Hypothesis]]:
     readings = reader.read([line.strip for line in lines])
     return [
-        (line, row_search.search(line, reading, logits, reader.scorer(line.strip))[0])
+        (line, row_search.search(line, reading, logits, _scorer(reader, line.strip))[0])
         for line, reading in zip(lines, readings, strict=True)
     ]
+
+
+def _scorer(reader: "RowReader", strip: np.ndarray) -> Scores:
+    """Return what gives strings of digits their log-probabilities, by the reader of rows."""
+    from lenet_lightning.rows.reader import string_scores
+
+    views = reader.views([strip])[0] / reader.temperature
+    return lambda strings: string_scores(views, [tuple(map(int, each)) for each in strings]).numpy()
 
 
 def _quality(rows: Sequence[Hypothesis]) -> float:
@@ -154,7 +164,7 @@ def _answer(found: Found, line: Line, row: Hypothesis, scale: float, reject_belo
         RowDigit(digit, np.exp(logs), _box(found, _place(line, segment), scale), segment.image)
         for segment, digit, logs in zip(row.segments, row.digits, row.logs, strict=True)
     )
-    probability = math.exp(min(0.0, (row.network + row.reader) / 2)) * _doubt(found, line, row)
+    probability = math.exp(min(0.0, row.reader + _AGREED * row.network)) * _doubt(found, line, row)
     second = "".join(
         str(next(each for each in np.argsort(-logs) if each != digit))
         for digit, logs in zip(row.digits, row.logs, strict=True)

@@ -159,10 +159,9 @@ def _without_frames(mask: np.ndarray, border: np.ndarray) -> np.ndarray:
 
 
 def _usual(ink: Ink) -> float:
-    """Return the usual height of a digit in pixels: a median of the pieces, each counting by its height."""
+    """Return the usual height of a digit in pixels."""
     heights = np.ptp(ink.boxes[:, 0], axis=1)
-    heights = np.sort(heights[ink.area >= 0.05 * ink.area.max()])
-    return float(heights[np.searchsorted(heights.cumsum(), 0.5 * heights.sum())])
+    return strips.usual(heights[ink.area >= 0.05 * ink.area.max()])
 
 
 def _rows(ink: Ink, usual: float) -> list[tuple[list[np.ndarray], int]]:

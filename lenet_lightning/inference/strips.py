@@ -10,6 +10,7 @@ from lenet_lightning.inference import framing, strokes
 STRIP = 28  # pixels, the height of a strip
 TALL = 20  # of a tall digit in it
 _LONGEST = 4000  # columns of a strip
+_TALLEST = 1.4  # of the usual height: what is higher is cut
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
     boxes = np.array([[ink.boxes[digit, :, 0].min(0), ink.boxes[digit, :, 1].max(0)] for digit in digits])
     heights = boxes[:, 1, 0] - boxes[:, 0, 0]
     middle = boxes.mean(1)  # row and column
-    tall = float(min(heights.max(), 1.4 * np.median(heights)))
+    tall = min(float(heights.max()), _TALLEST * usual(heights))
     mask = np.isin(ink.labels, np.concatenate(digits) + 1)
     close = strokes.close_up(ink.grey, ink.by, ink.level, ink.sign, mask, tall)
     if not close.strength.any():
@@ -132,6 +133,12 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
         float(boxes[:, 1, 0].max() * ink.by),
         dropped,
     )
+
+
+def usual(heights: np.ndarray) -> float:
+    """Return the median of heights (n,), each counting by itself: specks and low zeros hardly count."""
+    ordered = np.sort(heights)
+    return float(ordered[np.searchsorted(ordered.cumsum(), 0.5 * ordered.sum())])
 
 
 def _lean(middle: np.ndarray, tall: float) -> float:
