@@ -21,6 +21,10 @@ _SEARCH = 400
 
 # more pieces are texture or noise; grouping them would take minutes
 _MOST_PIECES = 200
+# of the outline of a piece, along the border: a frame, a shadow or a table's edge has more
+_ALONG = 0.35
+# of its height: a digit is not so wide
+_WIDE = 1.6
 
 
 def is_framed(ink: np.ndarray) -> bool:
@@ -34,26 +38,27 @@ def is_framed(ink: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """The digits found in a picture.
+    """The digit found in a picture.
 
     Attributes:
-        digits: images (28, 28), uint8, bright on black; none if the picture is blank.
+        digit: an image (28, 28), uint8, bright on black; None if the picture is blank.
         apart: how many separate digits there seem to be.
+        wide: whether it is wider than digits are.
     """
 
-    digits: list[np.ndarray]
+    digit: np.ndarray | None
     apart: int
+    wide: bool
 
 
-def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
-    """Return the digit in a grey picture, or each digit of a row, left to right.
+def find(grey: np.ndarray, invert: str) -> Found:
+    """Return the digit in a grey picture.
 
     Uneven light is corrected; specks and anything along the border of the picture or of a sheet in it are ignored.
 
     Args:
         grey: (height, width), uint8.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
-        line: whether the picture holds a row of digits.
     """
     small, by = _to_search(grey)
     region = sheet.found(small)
@@ -70,10 +75,35 @@ def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
         if pieces[sign].any():
             break
     labels, area, boxes = masks.labelled(pieces[sign])
-    apart = _apart(boxes)
-    digits = apart if line else _together(area, boxes, max(small.shape))
-    images = [framed(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
-    return Found([image for image in images if image is not None], len(apart))
+    digit = _together(area, boxes, max(small.shape))
+    if digit is None:
+        return Found(None, 0, False)
+    height, width = (_extent(boxes[digit], axis) for axis in (0, 1))
+    apart = _count(inks[sign], pieces[sign], border, least, max(height, width))
+    image = framed(grey, by, level, sign, np.append(False, digit).take(labels))
+    return Found(image, apart, width > _WIDE * height)
+
+
+def _count(ink: np.ndarray, pieces: np.ndarray, border: np.ndarray, least: float, size: int) -> int:
+    """Return how many digits there seem to be, those at the border, too, beside or above each other.
+
+    Args:
+        ink: (height, width).
+        pieces: mask (bool) of those that may belong to the one digit.
+        border: mask (bool) of the region's border.
+        least: strength of ink.
+        size: the longer side of the one digit.
+    """
+    mask = (ink > least) & (ink > strokes.EDGE * strokes.full(ink[pieces]))
+    labels, area, boxes = masks.labelled(mask)
+    outline = mask & ~masks.eroded(mask)
+    around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+    boxes = boxes[(touching < _ALONG * around) & (np.ptp(boxes, axis=2).max(1) >= 0.4 * size)]
+    if not 1 < len(boxes) <= _MOST_PIECES:
+        return 1
+    top, bottom = boxes[boxes[:, 0, 0].argsort(), 0].T
+    above = 1 + np.count_nonzero(top[1:] > np.maximum.accumulate(bottom)[:-1] + 0.2 * size)
+    return max(len(_apart(boxes)), int(above))
 
 
 def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
@@ -88,7 +118,7 @@ def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
             outline = mask & ~masks.eroded(mask)
             around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
             # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
-            good = touching < 0.35 * around
+            good = touching < _ALONG * around
             if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
                 good &= touching == 0
             if not good.any():
@@ -116,10 +146,10 @@ def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 1 / times
 
 
-def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Return the pieces (n,), bool, of the one digit, as a list: the largest piece and those near it, or near those."""
+def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> np.ndarray | None:
+    """Return the pieces (n,), bool, of the one digit: the largest piece and those near it, or near those; or None."""
     if not len(area):
-        return []
+        return None
     main = area.argmax()
     digit = np.arange(len(area)) == main
     if len(area) > 1:
@@ -127,7 +157,7 @@ def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> list[np.ndar
         near = np.maximum(apart, apart.T) < 0.4 * np.ptp(boxes[main], axis=1).max()
         digit = _grown(digit, near & (area >= 0.03 * area[main]))
     # anything smaller is a speck on a blank sheet
-    return [digit] if max(_extent(boxes[digit], axis) for axis in (0, 1)) >= max(4, 0.015 * longest) else []
+    return digit if max(_extent(boxes[digit], axis) for axis in (0, 1)) >= max(4, 0.015 * longest) else None
 
 
 def _apart(boxes: np.ndarray) -> list[np.ndarray]:

@@ -156,7 +156,7 @@ def _scorer(reader: "RowReader", strip: np.ndarray) -> Scores:
 def _quality(rows: Sequence[Hypothesis]) -> float:
     """Return the geometric mean of the digits' probabilities; 0 if there are none."""
     count = sum(len(row.digits) for row in rows)
-    return math.exp(sum(row.network for row in rows) / count) if count else 0.0
+    return math.exp(sum(max(-1e3, row.network + row.reader) for row in rows) / (2 * count)) if count else 0.0
 
 
 def _answer(found: Found, line: Line, row: Hypothesis, scale: float, reject_below: float) -> RowAnswer:

@@ -79,11 +79,13 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
         if framing.is_framed(ink):
             return Framed(ink, _joined(notices))
     found = framing.find(grey, invert)
-    if not found.digits:
+    if found.digit is None:
         return Framed(None, _joined(["blank", *notices]))
     if found.apart > 1:
         notices.append(f"{found.apart} digits? --line reads a row of them")
-    return Framed(found.digits[0], _joined(notices))
+    elif found.wide:
+        notices.append("wider than a digit: several that touch? --line reads them")
+    return Framed(found.digit, _joined(notices))
 
 
 def frame_rows(picture: Picture, invert: str = "auto") -> FramedRows:
