@@ -54,14 +54,12 @@ def classifier(
             a schedule and averaging of its own; `~` is replaced. Unless given, they are random.
     """
     if network == "lenet5_swept":
-        own = {"loss": "cross_entropy", "label_smoothing": 0, "weights": None}
-        for name, got in (("loss", loss), ("label_smoothing", label_smoothing), ("weights", weights)):
-            if got != own[name]:
-                rule = "null" if own[name] is None else own[name]
-                raise ValueError(f"model.{name} must be {rule} with model.network lenet5_swept, got {got}")
+        for name, only, got in (("loss", "cross_entropy", loss), ("label_smoothing", 0, label_smoothing)):
+            if got != only:
+                raise ValueError(f"model.{name} must be {only} with model.network lenet5_swept, got {got}")
         if schedule == "paper":
             raise ValueError("model.schedule must be constant, onecycle or torch's with lenet5_swept, got paper")
-        return RowClassifier(optimizer, schedule, schedule_interval, warmup, compile)
+        return RowClassifier(optimizer, schedule, schedule_interval, warmup, compile, weights)
     today = network not in ("lenet5_1998", "lenet1") and loss == "cross_entropy" and not is_sdlm(optimizer)
     others = (schedule_interval, warmup, label_smoothing, compile, weights)
     if today and schedule != "paper":
@@ -69,19 +67,22 @@ def classifier(
     return HistoricalClassifier(network, loss, optimizer, schedule, *others)
 
 
-def mnist(variants: NonNegativeInt = 0, rows: NonNegativeInt = 0, **kwargs: Any) -> MNISTDataModule:
+def mnist(
+    variants: NonNegativeInt = 0, rows: NonNegativeInt = 0, styles: Literal["all", "neat"] = "all", **kwargs: Any
+) -> MNISTDataModule:
     """Return an MNISTDataModule, one with a fixed number of distorted variants of each sample, or one of rows.
 
     Args:
         variants: how many distorted variants each training digit has, fixed and shown in turn with the digit itself;
             0 for a new one each time and the digit itself never.
         rows: how many rows of training digits are made for an epoch, new ones for each; 0 for single digits.
+        styles: of rows: `all` that should be read, or mostly `neat` ones.
         kwargs: as of MNISTDataModule.
     """
     if rows and variants:
         raise ValueError(f"data.variants must be 0 with data.rows, got {variants}")
     if rows:
-        return RowsMNIST(rows=rows, **kwargs)
+        return RowsMNIST(rows=rows, styles=styles, **kwargs)
     if variants:
         return VariedMNIST(variants=variants, **kwargs)
     return MNISTDataModule(**kwargs)

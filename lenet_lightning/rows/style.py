@@ -88,3 +88,26 @@ TRAINING: Mixture = (
     (0.10, replace(_HAND, digits=(1, 4), gap=(8, 40), gap_spread=6)),
     (0.12, replace(_POOR, digits=(1, 8), gap=(-2, 16), gap_spread=4)),
 )
+
+# what its training ends with: mostly neat rows, and fewer of those that are hard to read
+_NEAT = replace(
+    _HAND,
+    size=(0.88, 1.06),
+    size_spread=0.05,
+    slant=(-0.2, 0.2),
+    slant_spread=0.05,
+    turn=0.08,
+    drift=(-1.5, 1.5),
+    pen=(-0.4, 0.4),
+    bend=0.7,
+    dirt=0.02,
+    light=0.2,
+    dark=0.9,
+    empty=0.005,
+)
+NEAT: Mixture = (
+    (0.36, replace(_NEAT, digits=(3, 8), gap=(1, 13), gap_spread=1)),
+    (0.36, replace(_NEAT, digits=(4, 9), gap=(-3, 0.4), gap_spread=0.4)),
+    *((0.28 * share, style) for share, style in TRAINING),
+)
+MIXTURES = {"all": TRAINING, "neat": NEAT}

@@ -1,5 +1,6 @@
 """The LightningModule of the row reader: the swept network and the forward criterion."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lenet_lightning.errors import UsageError
 from lenet_lightning.rows import decoding
 from lenet_lightning.rows.network import HEIGHT, SweptLeNet5
+from lenet_lightning.rows.reader import RowReader
 from lenet_lightning.training.callbacks.epoch_metrics import EpochMetrics
 from lenet_lightning.training.callbacks.plain_fit import of_fit
 from lenet_lightning.training.classifier import Batch, DigitClassifier
@@ -37,9 +39,12 @@ class RowClassifier(DigitClassifier):
         schedule_interval: as of DigitClassifier.
         warmup: fraction of the steps in which onecycle rises.
         compile: as of DigitClassifier.
+        weights: a .safetensors file of SweptLeNet5's, to begin the training with.
 
     Raises:
         ValueError: an argument is none of those that it can be.
+        UsageError: there is no such file of weights.
+        RunError: it is damaged, or has those of another network.
     """
 
     def __init__(
@@ -49,8 +54,12 @@ class RowClassifier(DigitClassifier):
         schedule_interval: Literal["epoch", "step"] = "epoch",
         warmup: OpenUnitInterval = 0.2,
         compile: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
-        super().__init__(SweptLeNet5(), optimizer, schedule, schedule_interval, warmup, compile=compile)
+        network = SweptLeNet5()
+        if weights is not None:
+            network.load_state_dict(RowReader(Path(weights).expanduser()).network.state_dict())
+        super().__init__(network, optimizer, schedule, schedule_interval, warmup, compile=compile)
         self.save_hyperparameters({"network": "lenet5_swept"}, logger=False)
         self.val_acc, self.test_acc = (MulticlassAccuracy(2, average="micro") for _ in range(2))
         self.example_input_array = torch.zeros(1, 1, HEIGHT, 128)

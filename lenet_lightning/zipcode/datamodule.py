@@ -1,7 +1,7 @@
 """Rows of MNIST digits as a LightningDataModule: of training digits made as they are asked for, others once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from lenet_lightning.data.datamodule import MNISTDataModule
 from lenet_lightning.data.dataset import ROWS, Batch, ResidentDigits
 from lenet_lightning.errors import UsageError
 from lenet_lightning.rows.decoding import NO_DIGIT
-from lenet_lightning.rows.style import KINDS, TRAINING
+from lenet_lightning.rows.style import KINDS, MIXTURES, Mixture
 from lenet_lightning.rows.synthesis import Writer
 
 WIDTH = 128  # of the rows that are trained on, pixels
@@ -29,13 +29,15 @@ class WrittenRows(Dataset[Batch]):
 
     Args:
         digits: of which they are made.
+        styles: how they look.
         size: how many an epoch has.
         seed: of the training.
         epoch: a function that returns the epoch, numbered from 0.
     """
 
-    def __init__(self, digits: ResidentDigits, size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.writer, self.size, self.seed, self.epoch = writer_of(digits), size, seed, epoch
+    def __init__(self, digits: ResidentDigits, styles: Mixture, size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.writer, self.styles = writer_of(digits), styles
+        self.size, self.seed, self.epoch = size, seed, epoch
 
     def __len__(self) -> int:
         return self.size
@@ -48,7 +50,7 @@ class WrittenRows(Dataset[Batch]):
     def __getitems__(self, indices: list[int]) -> Batch:
         """Make a batch at once: rows (N, 1, 28, 128), uint8, and digits (N, 9), int64."""
         seeds = (SeedSequence(self.seed, spawn_key=(ROWS, self.epoch(), index)) for index in indices)
-        return stacked([self.writer.row(TRAINING, seed, WIDTH) for seed in seeds])
+        return stacked([self.writer.row(self.styles, seed, WIDTH) for seed in seeds])
 
 
 class RowsMNIST(MNISTDataModule):
@@ -59,15 +61,18 @@ class RowsMNIST(MNISTDataModule):
 
     Args:
         rows: how many an epoch of training has.
+        styles: `all` that it should read, or mostly `neat` rows, to end with.
         kwargs: as of MNISTDataModule, without distortion: the rows' styles vary them.
 
     Raises:
-        ValueError: there is a distortion.
+        ValueError: there is a distortion, or no such styles.
     """
 
-    def __init__(self, rows: PositiveInt = 32_000, **kwargs: Any) -> None:
+    def __init__(self, rows: PositiveInt = 32_000, styles: Literal["all", "neat"] = "all", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rows = rows
+        if styles not in MIXTURES:
+            raise ValueError(f"data.styles must be one of {', '.join(MIXTURES)}, got {styles}")
+        self.rows, self.styles = rows, styles
         if self.distortion:
             raise ValueError("data.distortion must be all 0 with data.rows: rows are varied by their own styles")
 
@@ -87,7 +92,7 @@ class RowsMNIST(MNISTDataModule):
         if self.val_size:
             self.val = judged(self.val, PER_KIND["val"])
         if stage in ("fit", None):
-            self.train = WrittenRows(self.originals, self.rows, self.seed, self._epoch)  # type: ignore[assignment]  # as a data set it serves the same
+            self.train = WrittenRows(self.originals, MIXTURES[self.styles], self.rows, self.seed, self._epoch)  # type: ignore[assignment]  # as a data set it serves the same
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0

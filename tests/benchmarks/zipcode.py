@@ -1,29 +1,33 @@
-"""The reader of rows: how many it reads right, what must be rejected, and whether it claims what is true.
+"""The reader of rows: its weights, how many it reads right, what must be rejected, and whether it claims what is true.
 
     python -m lenet_lightning fit --config configs/zipcode.yaml
-    python -m tests.benchmarks.zipcode runs/latest/weights.safetensors --ship
+    python -m tests.benchmarks.zipcode weights runs/latest runs/rows.safetensors
+    python -m lenet_lightning fit --config configs/zipcode_neat.yaml
+    python -m tests.benchmarks.zipcode weights runs/latest lenet_lightning/rows/rows.safetensors
+    python -m tests.benchmarks.zipcode judge
 
-A temperature for the run's logits is chosen on rows of validation digits, so that readings are as probable as they
-claim. Then rows of five test digits are read, which the reader has never seen, nor how many digits they have. With
---ship, the weights and the temperature are put into the package. Kept in runs/benchmarks/zipcode.json.
+The temperature of the weights is chosen on rows of validation digits, so that readings are as probable as they claim.
+`judge` reads rows of five test digits, which the reader has never seen, nor how many digits they have; it keeps the
+figures in runs/benchmarks/zipcode.json.
 """
 
 import argparse
+import hashlib
 import time
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from lenet_lightning import weights
 from lenet_lightning.data.dataset import ResidentDigits, split
-from lenet_lightning.metadata import METADATA_KEY, parse_object
 from lenet_lightning.rows import decoding
-from lenet_lightning.rows.reader import SHIPPED, RowReader, string_scores
+from lenet_lightning.rows.reader import RowReader, string_scores
 from lenet_lightning.rows.style import KINDS
+from lenet_lightning.training.checkpoints import read_checkpoint
 from lenet_lightning.zipcode.datamodule import PER_KIND, judged
 from lenet_lightning.zipcode.metrics import rejected
 from tests.benchmarks import kept
@@ -90,22 +94,24 @@ def wilson(right: int, count: int) -> list[float]:
     return [(middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--ship", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    reader = RowReader(args.weights)
+def weigh(run: Path, target: Path) -> None:
+    """Write the weights of a run's last epoch, whose validation loss is the lowest, with their temperature."""
+    checkpoint = read_checkpoint(run / "last.ckpt")
+    state = {name.removeprefix("network."): values.contiguous() for name, values in checkpoint["state_dict"].items()}
+    metadata = {"network": "lenet5_swept", "parameters": sum(values.numel() for values in state.values())}
+    with TemporaryDirectory() as folder:
+        plain = Path(folder, "weights.safetensors")
+        weights.write(state, metadata, plain)
+        reader = RowReader(plain)
     chosen = ResidentDigits.read(DATA, train=True).subset(split(*VALIDATION)[0])
-    reader.temperature = temperature(reader, judged(chosen, PER_KIND["val"]))
-    print(f"temperature {reader.temperature}")
-    if args.ship:
-        with safe_open(args.weights, "pt") as file:
-            metadata = parse_object(args.weights, file.metadata()[METADATA_KEY])
-        plain = {name: value for name, value in metadata.items() if not name.startswith("test/")}
-        state = {name: value.contiguous() for name, value in reader.network.state_dict().items()}
-        weights.write(state, plain | {"temperature": reader.temperature}, SHIPPED)
+    metadata["temperature"] = temperature(reader, judged(chosen, PER_KIND["val"]))
+    weights.write(state, metadata, target)
+    print(f"temperature {metadata['temperature']}, sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}")
+
+
+def judge() -> None:
+    """Read rows of test digits with the shipped weights, and keep the figures."""
+    reader = RowReader()
     test = ResidentDigits.read(DATA, train=False)
     rows = judged(test, PER_KIND["test"])
     start = time.process_time()
@@ -123,16 +129,24 @@ def main() -> None:
             "rejected": rejection(sure, many),
         }
         print(kind, kinds[kind])
-    kept.add(
-        "zipcode",
-        {
-            "temperature": reader.temperature,
-            "seconds_of_100_rows": 100 * seconds / len(rows),
-            "kinds": kinds,
-            "calibration": calibration(claimed, exact),
-            "rejected": rejection(claimed, exact),
-        },
-    )
+    figures = {"seconds_of_100_rows": 100 * seconds / len(rows), "kinds": kinds}
+    kept.add("zipcode", figures | {"calibration": calibration(claimed, exact), "rejected": rejection(claimed, exact)})
+    print(kept.read("zipcode")[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    taken = commands.add_parser("weights")
+    taken.add_argument("run", type=Path)
+    taken.add_argument("target", type=Path)
+    commands.add_parser("judge")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.command == "weights":
+        weigh(args.run, args.target)
+    else:
+        judge()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from lenet_lightning.errors import RunError
 from lenet_lightning.rows.decoding import NO_DIGIT
 from lenet_lightning.rows.network import NONE
 from lenet_lightning.rows.reader import RowReader
-from lenet_lightning.rows.style import KINDS
+from lenet_lightning.rows.style import KINDS, TRAINING
 from lenet_lightning.training.checkpoints import read_checkpoint
 from lenet_lightning.zipcode import datamodule
 from lenet_lightning.zipcode.classifier import right
@@ -96,7 +96,7 @@ def test_a_run_that_is_resumed_ends_as_the_uninterrupted_one(train):
         (["--model.label_smoothing=0.1"], "model.label_smoothing must be 0 with model.network lenet5_swept"),
         (["--model.loss=rbf_map"], "model.loss must be cross_entropy with model.network lenet5_swept"),
         (["--model.schedule=paper"], "model.schedule must be constant"),
-        (["--model.weights=x.safetensors"], "model.weights must be null with model.network lenet5_swept"),
+        (["--model.weights=none.safetensors"], "none.safetensors: no such weights file"),
     ],
 )
 def test_settings_that_do_not_go_with_rows_are_refused_by_name(command, options, what):
@@ -108,7 +108,7 @@ def test_settings_that_do_not_go_with_rows_are_refused_by_name(command, options,
 
 def test_a_training_row_is_a_function_of_seed_epoch_and_index(ten):
     epoch = 0
-    rows = WrittenRows(ten, 64, 7, lambda: epoch)
+    rows = WrittenRows(ten, TRAINING, 64, 7, lambda: epoch)
     first, digits = rows.__getitems__(list(range(64)))
     assert first.shape == (64, 1, 28, 128)
     assert first.dtype == torch.uint8
@@ -120,7 +120,7 @@ def test_a_training_row_is_a_function_of_seed_epoch_and_index(ten):
     assert not torch.equal(rows.__getitems__(list(range(64)))[0], first)
     epoch = 0
     assert torch.equal(rows.__getitems__(list(range(64)))[0], first)
-    assert not torch.equal(WrittenRows(ten, 64, 8, lambda: 0).__getitems__(list(range(64)))[0], first)
+    assert not torch.equal(WrittenRows(ten, TRAINING, 64, 8, lambda: 0).__getitems__(list(range(64)))[0], first)
 
 
 def test_rows_to_judge_by_are_five_digits_of_each_kind_in_turn(ten):
