@@ -21,6 +21,7 @@ _NEAR, _ONE = 8, 26
 _WIDE, _NARROW = 16, 3
 # how much the reader's word weighs beside the digits'
 _WEIGHT = 0.7
+_ASTRAY = 5e-4  # the probability that the reader meets a row unlike those it has learned
 # and that of a digit that was cut out of others: the cut leaves parts of them
 _CUT = 0.1
 # a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
@@ -74,7 +75,7 @@ class Hypothesis:
     @property
     def total(self) -> float:
         """What is compared."""
-        return self.network + _WEIGHT * self.reader
+        return self.network + _WEIGHT * float(np.logaddexp(self.reader, np.log(_ASTRAY)))
 
 
 def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list[Hypothesis]:

@@ -134,7 +134,7 @@ def test_digits_above_each_other_count():
 
 
 def test_several_that_touch_are_wider_than_a_digit(five):
-    pair = [(0.1, 0.5), (0.3, 0.1), (0.5, 0.5), (0.3, 0.9), (0.1, 0.5)]
-    touching = [*pair, (0.5, 0.5), *[(x + 0.4, y) for x, y in pair], (0.9, 0.5), *[(x + 0.8, y) for x, y in pair]]
+    two = [(0, 0.5), (0.4, 0.1), (0.8, 0.5), (0.4, 0.9), (0, 0.5), (0.8, 0.5)]
+    touching = [*two, *[(x + 0.8, y) for x, y in two]]
     assert framing.find(drawn((300, 500), 200, (60, 50), 20, touching), "auto").wide
     assert not framing.find(drawn(), "auto").wide
