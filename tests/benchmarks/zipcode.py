@@ -2,7 +2,7 @@
 
     python -m lenet_lightning fit --config configs/zipcode.yaml
     python -m tests.benchmarks.zipcode weights runs/latest runs/rows.safetensors
-    python -m lenet_lightning fit --config configs/zipcode_neat.yaml
+    python -m lenet_lightning fit --config configs/zipcode_neat.yaml --model.weights runs/rows.safetensors
     python -m tests.benchmarks.zipcode weights runs/latest lenet_lightning/rows/rows.safetensors
     python -m tests.benchmarks.zipcode judge
 
