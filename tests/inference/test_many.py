@@ -181,5 +181,6 @@ def test_blank_ground_beside_a_digit_of_two_columns_is_framed():
     # OpenCV takes two columns of numbers for points
     paper = np.full((100, 100), 255, np.uint8)
     paper[10:90, 48:52] = 0
-    (digit,) = framing.find(np.asarray(Image.fromarray(paper)), "auto").digits
+    digit = framing.find(np.asarray(Image.fromarray(paper)), "auto").digit
+    assert digit is not None
     assert framing.is_framed(digit)
