@@ -127,9 +127,12 @@ def _lines_of(above: np.ndarray, least: float, widest: float, border: np.ndarray
     """Return where (bool) there is ink that is at most `widest` pixels wide, and how far it is over its background."""
     above = strokes.narrow(above, widest / max(above.shape))
     # a faint line is whole here, and in pieces below
-    mask = _without_frames(ruling.without(above > least), border)
-    if mask.any():
-        mask = _without_frames(mask & (above > strokes.EDGE * strokes.full(above[mask])), border)
+    mask = ruling.without(above > least)
+    if (inner := _without_frames(mask, border)).any():
+        # shade at the border may join a digit here, and not where the ink is strong
+        mask = _without_frames(mask & (above > strokes.EDGE * strokes.full(above[inner])), border)
+    else:
+        mask = inner
     return ruling.without(mask), above
 
 

@@ -27,6 +27,7 @@ _CUT = 0.1
 # a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
 _SQUARE, _UNLIKELY = 1.15, 8.0
 _TOO_WIDE = 1.35  # what is wider than this part of its height is no digit
+_FAINTEST = 0.15  # of the strongest ink of the strip
 _LEAST = 1e-6  # a probability
 
 
@@ -237,7 +238,9 @@ def framed(strip: np.ndarray, left: float, right: float) -> np.ndarray | None:
     """Return the ink between two columns of a strip, framed as one digit; None if there is none."""
     first, last = max(0, int(np.floor(left))), min(strip.shape[1], int(np.ceil(right)))
     ink = strip[:, first:last].astype(np.float32) / 255
-    if not (ink > 0.5).any():
+    strongest = ink.max(initial=0)
+    if strongest < _FAINTEST:
         return None
+    ink /= strongest  # a digit may be fainter than the others of its row
     times = strokes.CLOSE / TALL
     return framing.fitted(cv2.resize(ink, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC).clip(0, 1))
