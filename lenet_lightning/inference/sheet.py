@@ -7,7 +7,7 @@ from lenet_lightning.inference import masks
 
 # of the picture's border: at least so much is beside the sheet; what is less is shade, or ink that the border cuts
 _LEAST_BESIDE = 0.2
-# in grey levels: at least half of the sheet's edge is a step of so many; light that falls off has none
+# in grey levels: three quarters of the sheet's edge are a step of so many; light that falls off has none
 _LEAST_STEP = 15
 
 _ALL_AROUND = np.ones((3, 3), np.uint8)
@@ -60,4 +60,5 @@ def _has_edges(grey: np.ndarray, sheet: np.ndarray, outline: np.ndarray) -> bool
     for mask in (sheet, 1 - sheet):
         mask = mask.astype(np.float32)
         means.append(cv2.blur(grey * mask, size)[y, x] / np.maximum(cv2.blur(mask, size)[y, x], 1e-6))
-    return bool(np.median(np.abs(means[0] - means[1])) > _LEAST_STEP)
+    low, high = np.percentile(means[0] - means[1], (25, 75))
+    return bool(low > _LEAST_STEP or high < -_LEAST_STEP)
