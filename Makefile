@@ -70,6 +70,7 @@ bench: $(INSTALLED) ## training speed beside the tutorial's loop and a bare one;
 
 bench-full: $(INSTALLED) ## every number of README and docs/benchmarks.md, in hours; resumes where it stopped
 	$(VENV) -m tests.benchmarks.targets
+	$(VENV) -m tests.benchmarks.peers
 	$(VENV) -m tests.benchmarks.throughput
 	$(VENV) -m tests.benchmarks.growth
 	$(VENV) -m tests.benchmarks.startup

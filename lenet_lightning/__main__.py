@@ -58,6 +58,8 @@ def main(args: list[str] | None = None) -> int:
     command = args[0] if args else None
     # a notebook's backend would not import; pictures are only drawn into files
     os.environ["MPLBACKEND"] = "agg"
+    # a thread of OpenMP that spins while it waits takes the core from the one that it waits for, where others work
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with output.robust(lasting=command == "fit"):
         try:
             code = _run(args)

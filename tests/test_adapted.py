@@ -12,7 +12,7 @@ from lenet_lightning import LeNet5, Recognizer, weights
 from lenet_lightning.__main__ import main
 from lenet_lightning.adapted import is_state_dict
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import trial
+from lenet_lightning.inference import server, trial
 from tests.inference import corpus
 from tests.test_weights import onnx_file
 
@@ -209,6 +209,18 @@ def test_weights_of_others_are_tried_on_validation_digits(tmp_path, mnist, capfd
     assert re.fullmatch(refused, capfd.readouterr().err)
     assert main(["predict", "seven.png", "--weights", "fashion.onnx", "--insist"]) == 0
     assert "% of 5,000 of MNIST's validation digits right" in capfd.readouterr().err
+
+
+def test_the_page_is_served_with_weights_that_misread_if_one_insists(tmp_path, mnist, capfd, monkeypatch):
+    served = []
+    monkeypatch.setattr(server, "serve", lambda recognizers, *_: served.extend(recognizers))
+    onnx_file(tmp_path / "fashion.onnx", constants={"weight": np.roll(matching(mnist), 1, axis=1)})
+    assert main(["demo", "--port", "0", "--weights", "fashion.onnx"]) == 1
+    assert re.fullmatch(r"error: fashion\.onnx: .* \(--insist\)\n", capfd.readouterr().err)
+    assert not served
+    assert main(["demo", "--port", "0", "--weights", "fashion.onnx", "--insist"]) == 0
+    (recognizer,) = served
+    assert "% of 5,000 of MNIST's validation digits right" in recognizer.accuracy
 
 
 def test_what_reads_too_little_is_refused_in_every_form(mnist):

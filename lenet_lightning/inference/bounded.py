@@ -6,7 +6,7 @@ Pillow limits pixels. It does not limit what else a file may hold: scans, segmen
 import io
 from typing import Any, BinaryIO, Literal
 
-from PIL import ImageFile
+from PIL import ExifTags, ImageFile
 
 _HEAD = 64  # bytes that tell a file's format
 
@@ -15,14 +15,17 @@ _HEADER_READS = 3_000
 _HEADER_BYTES = 8_000_000
 _WEBP_BYTES = 80_000_000  # four for each of 20 million pixels
 # while the pixels are read: 8 bytes for each of 50 million; reads of run lengths and blocks are of a few bytes
-_PIXEL_READS = 2_000_000
+_PIXEL_READS = 1_000_000
 _PIXEL_BYTES = 400_000_000
 
 # pixels times scans of a JPEG picture: each scan visits every pixel; usual pictures have about 10 scans
-_VISITS = 1_000_000_000
+_VISITS = 600_000_000
 _FEW_PIXELS = 1_000_000  # at least as many are counted: a scan itself takes time, too
 # coefficients, two bytes each, that a JPEG decoder keeps from scan to scan
 _KEPT_VALUES = 145_000_000
+
+_TURNED_PIXELS = 40_000_000  # of a TIFF whose tag says that it is turned: Pillow turns a second copy in full colour
+_RUN_PIXELS = 20_000_000  # of a BMP of run lengths, the one kind that Pillow decodes in Python
 
 _CHUNKS = 1_000  # of a PNG, besides those of pixels
 _PIXEL_CHUNKS = 200_000  # of 2 kB in the largest picture; programs write 8 or more
@@ -124,11 +127,15 @@ class BoundedFile:
                 values = pixels * sum(colour[1] * colour[2] for colour in image.layer) // (wide * high)
                 if values > _KEPT_VALUES:
                     raise TooMuchError(_KEPT_VALUES, "values in several scans")
+        if pixels > _RUN_PIXELS and any(part[0] == "bmp_rle" for part in image.tile):
+            raise TooMuchError(_RUN_PIXELS, "pixels in run lengths")
         extents = [part[1] or (0, 0, *image.size) for part in image.tile]
         if sum((right - left) * (low - top) for left, top, right, low in extents) > _LAYERS * pixels:
             raise TooMuchError(_LAYERS, "layers of strips")
         if hasattr(image, "tag_v2"):
             tags = image.tag_v2
+            if pixels > _TURNED_PIXELS and tags.get(ExifTags.Base.Orientation, 1) != 1:
+                raise TooMuchError(_TURNED_PIXELS, "pixels in a turned TIFF", "turn it or make it smaller")
             columns, rows = tags.get(322, image.width), tags.get(323, min(tags.get(278, 2**32), max(image.size)))
             if columns * rows * tags.get(277, 1) * max(tags.get(258, (1,))) > 8 * _STRIP_BYTES:
                 raise TooMuchError(_STRIP_BYTES, "bytes in a strip or a tile")

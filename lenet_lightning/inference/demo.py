@@ -30,6 +30,9 @@ def main(args: list[str]) -> int:
         help="weights, the page has a menu of several (default: the newest run's, or those of the package)",
     )
     parser.add_argument(
+        "--insist", action="store_true", help="use weights of others even if they misread MNIST's validation digits"
+    )
+    parser.add_argument(
         "--port", type=_port, default=7860, help="where the page is served, 0 for any free one (default: 7860)"
     )
     parser.add_argument(
@@ -43,7 +46,7 @@ def main(args: list[str]) -> int:
                 from lenet_lightning.inference import server
             except ModuleNotFoundError as error:
                 raise UsageError(f"demo needs {error.name}: pip install 'lenet_lightning[demo]'") from error
-            recognizers = [Recognizer(weights) for weights in options.weights]
+            recognizers = [Recognizer(weights, insist=options.insist) for weights in options.weights]
             if options.host not in server.LOCAL:
                 print(f"warning: --host {options.host}: whoever can reach it can use the page", file=sys.stderr)
             host = f"[{options.host}]" if ":" in options.host else options.host

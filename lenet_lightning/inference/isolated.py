@@ -1,7 +1,6 @@
 """Decode an untrusted picture in a process of its own, which can be killed and frees all its memory then."""
 
 import asyncio
-import io
 import json
 import os
 import sys
@@ -10,14 +9,14 @@ from asyncio.subprocess import DEVNULL, PIPE
 import numpy as np
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import picture
+from lenet_lightning.inference import one_or_row, picture
 
 
-async def frame(data: bytes) -> picture.Framed:
-    """Return what `picture.frame` returns for the bytes of a picture file; cancelling this kills the process.
+async def frame(data: bytes) -> list[picture.Framed]:
+    """Return what `one_or_row.frame` returns for the bytes of a picture file; cancelling this kills the process.
 
     Raises:
-        RunError: as `picture.frame`; or the process died.
+        RunError: as `one_or_row.frame`; or the process died.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", __name__),
@@ -34,19 +33,19 @@ async def frame(data: bytes) -> picture.Framed:
             await process.wait()
     if process.returncode:
         raise RunError("the picture: cannot be read: its decoder died; save it again")
-    pixels, notice, error = json.loads(output)
-    if error:
-        raise RunError(error)
-    return picture.Framed(None if pixels is None else np.array(pixels, np.uint8), notice)
+    framed = json.loads(output)
+    if isinstance(framed, str):
+        raise RunError(framed)
+    return [picture.Framed(None if pixels is None else np.array(pixels, np.uint8), notice) for pixels, notice in framed]
 
 
 def _main() -> None:
-    result: tuple[list[list[int]] | None, str | None, str | None]
+    result: str | list[tuple[list[list[int]] | None, str | None]]
     try:
-        framed = picture.frame(io.BytesIO(sys.stdin.buffer.read()))
-        result = (None if framed.pixels is None else framed.pixels.tolist(), framed.notice, None)
+        framed = one_or_row.frame(sys.stdin.buffer.read())
+        result = [(None if each.pixels is None else each.pixels.tolist(), each.notice) for each in framed]
     except RunError as error:
-        result = (None, None, str(error))
+        result = str(error)
     json.dump(result, sys.stdout)
 
 

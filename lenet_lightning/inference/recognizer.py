@@ -104,7 +104,7 @@ class Recognizer:
             raise RunError(
                 f"{printable(self.weights)}: must read {trial.LEAST:.0%} of MNIST's validation digits right, reads "
                 f"{tried.accuracy:.1%}{self._adapted}: it may be for other images, pixels, activations or pooling; "
-                "use other weights, or insist (predict --insist)"
+                "use other weights, or insist (--insist)"
             )
 
     @cached_property

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import socket
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import isolated, picture
+from lenet_lightning.inference import isolated, one_or_row, wording
+from lenet_lightning.inference.picture import Framed
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -39,10 +41,10 @@ UPLOADS = 4  # larger bodies and other pictures in memory at once
 ARRIVAL, DECODING, LIFETIME = 10, 10, 22
 CONNECTIONS = 100
 
-TOO_LARGE = (413, f"a picture must have at most {BODY_BYTES // 1_000_000} MB")
-BUSY = (503, "too many pictures at once; try again")
+TOO_LARGE = (413, f"A picture must have at most {BODY_BYTES // 1_000_000} MB.")
+BUSY = (503, "Too many pictures at once; try again.")
 
-PARTS = ("demo", "inside")  # of the page, each a script and a style
+PARTS = ("demo", "row", "inside")  # of the page, each a script and a style
 NETWORK_NAMES = {"lenet5": "LeNet-5", "lenet5_1998": "LeNet-5 of 1998", "lenet1": "LeNet-1"}
 
 HEADERS = {
@@ -79,6 +81,9 @@ class Guard:
         await app(scope, receive, send)
 
 
+Read = tuple[Answer, dict[str, np.ndarray]]  # of one digit, with what each stage makes of it
+
+
 class Reader:
     """The route that takes a picture.
 
@@ -95,8 +100,9 @@ class Reader:
     async def read(self, request: Request) -> Response:
         """Return digit, probabilities, the image seen, the stages and a notice as JSON.
 
-        A blank picture has no stages, and null for the first three. The query `network` is the number of the weights,
-        from 0. The values of each stage are float32, little-endian, in base64.
+        A row of digits has `digits`, a list of the first four for each, left to right, the `probability` of all
+        together and a notice. A blank picture has no stages, and null for the first three. The query `network` is the
+        number of the weights, from 0. The values of each stage are float32, little-endian, in base64.
 
         Errors: 400 there is no such network; 408 the request is too slow, 413 too large, 415 not of a picture's type;
         422 the picture cannot be read; 503 too many uploads, or decoding takes too long.
@@ -109,9 +115,9 @@ class Reader:
         if recognizer is None:
             raise HTTPException(400, f"network must be 0 to {len(asked) - 1}")
         try:
-            return JSONResponse(_json(*await self._answer(request, await self._body(request), recognizer)))
+            return JSONResponse(_json(await self._answer(request, await self._body(request), recognizer)))
         except RunError as error:
-            raise HTTPException(422, str(error)) from error
+            raise HTTPException(422, wording.refusal(str(error))) from error
         except ClientDisconnect:
             return Response()  # nobody receives it
         finally:
@@ -133,27 +139,23 @@ class Reader:
                     if refusal:
                         body.clear()
         except TimeoutError as error:
-            raise HTTPException(408, f"the picture took more than {ARRIVAL} s to arrive") from error
+            raise HTTPException(408, f"The picture took more than {ARRIVAL} s to arrive.") from error
         if refusal:
             raise HTTPException(*refusal)
         return bytes(body)
 
-    async def _answer(
-        self, request: Request, data: bytes, recognizer: Recognizer
-    ) -> tuple[Answer, dict[str, np.ndarray]]:
+    async def _answer(self, request: Request, data: bytes, recognizer: Recognizer) -> list[Read]:
         in_thread = asyncio.get_running_loop().run_in_executor
         if _is_drawing(data):
-            return await in_thread(
-                self.thread, lambda: recognizer.inside(picture.frame(io.BytesIO(data), recognizer.invert))
-            )
+            return await in_thread(self.thread, lambda: _read(recognizer, one_or_row.frame(data, recognizer.invert)))
         if not self._admit(request):
             raise HTTPException(*BUSY)
         try:
             async with asyncio.timeout(DECODING), self.decoding:
                 framed = await isolated.frame(data)
         except TimeoutError as error:
-            raise HTTPException(503, f"not read within {DECODING} s; try again, or make it smaller") from error
-        return await in_thread(self.thread, recognizer.inside, framed)
+            raise HTTPException(503, f"Not read within {DECODING} s; try again, or make it smaller.") from error
+        return await in_thread(self.thread, _read, recognizer, framed)
 
     def _admit(self, request: Request) -> bool:
         if len(self.uploads) < UPLOADS:
@@ -233,16 +235,28 @@ def _option(number: int, recognizer: Recognizer) -> str:
     return f'<option value="{number}" {attributes}>{escape(f"{name} ({recognizer.weights.name})")}</option>'
 
 
-def _json(answer: Answer, stages: dict[str, np.ndarray]) -> dict[str, Any]:
+def _read(recognizer: Recognizer, framed: Sequence[Framed]) -> list[Read]:
+    """Read the one digit in a picture, or those of a row."""
+    return [recognizer.inside(each) for each in framed]
+
+
+def _json(read: Sequence[Read]) -> dict[str, Any]:
+    said = {"notice": wording.notice(read[0][0].notice)}
+    digits = [_digit(*each) for each in read]
+    if len(digits) == 1:
+        return digits[0] | said
+    return {"digits": digits, "probability": math.prod(max(digit["probabilities"]) for digit in digits)} | said
+
+
+def _digit(answer: Answer, stages: dict[str, np.ndarray]) -> dict[str, Any]:
     if answer.probabilities is None or answer.seen is None:
-        return {"digit": None, "probabilities": None, "seen": None, "notice": answer.notice}
+        return {"digit": None, "probabilities": None, "seen": None}
     png = io.BytesIO()
     Image.fromarray(answer.seen).save(png, "PNG")
     return {
         "digit": answer.digit,
         "probabilities": answer.probabilities.tolist(),
         "seen": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
-        "notice": answer.notice,
         "stages": {name: base64.b64encode(values.astype("<f4").tobytes()).decode() for name, values in stages.items()},
     }
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks import kept
+from tests.benchmarks.peers import PEERS
 from tests.benchmarks.processes import ONE, THREADS, TWO, WAYS
 from tests.benchmarks.startup import COMMANDS, YARDSTICK
 from tests.benchmarks.summary import full, interval, spread
@@ -148,6 +149,27 @@ def targets(read: Read) -> str:
     return markdown(header, lines)
 
 
+def peers(read: Read) -> str:
+    """Return the table of others' recipes, and of ours that have been timed."""
+    rows, lines = read("peers"), []
+    for name in PEERS:
+        of = [row for row in rows if row["peer"] == name]
+        if of:
+            epochs = sorted({row["epochs"] for row in of})
+            lines.append(
+                [
+                    name,
+                    of[0]["what"],
+                    f"{of[0]['parameters']:,}",
+                    " to ".join(map(str, epochs[:: max(1, len(epochs) - 1)])),
+                    *(full(values(of, key), digits) for key, digits in (("test_acc", 2), ("train_s", 1))),
+                    str(len(of)),
+                ]
+            )
+    header = ("recipe", "network", "parameters", "epochs", "test accuracy, %", "training, s", "n")
+    return markdown(header, lines, words=2)
+
+
 def throughput(read: Read) -> str:
     """Return the table of training speeds, and of our time relative to the bare loop's within a round."""
     rows = read("throughput")
@@ -276,7 +298,10 @@ def calibration(read: Read) -> str:
 
 TABLES: dict[str, Callable[[Read], str]] = {
     table.__name__: table
-    for table in (accuracy, targets, throughput, growth, startup, inference, processes, machines, rows, calibration)
+    for table in (
+        *(accuracy, targets, peers, throughput, growth),
+        *(startup, inference, processes, machines, rows, calibration),
+    )
 } | {"results": partial(results, words=ENGLISH), "results-zh": partial(results, words=CHINESE)}
 
 

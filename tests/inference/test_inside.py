@@ -95,7 +95,7 @@ def test_a_network_that_there_is_not_is_refused(port, query):
 
 
 @pytest.mark.browser
-def test_the_server_answers_within_the_time_of_a_film(port):
+def test_the_server_answers_a_stroke_within_20_ms(port):
     post(port)
     taken = []
     for _ in range(20):
@@ -103,7 +103,7 @@ def test_the_server_answers_within_the_time_of_a_film(port):
         post(port)
         taken.append(time.perf_counter() - start)
     # half of them and more may meet other work of the machine
-    assert statistics.quantiles(taken, n=4)[0] < 0.05
+    assert statistics.quantiles(taken, n=4)[0] < 0.02
 
 
 def draw_four(page):

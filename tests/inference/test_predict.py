@@ -429,7 +429,7 @@ LARGE = {
     "progressive.jpg": lambda path: corpus.seven(side=6_928, mode="RGB").save(path, progressive=True, subsampling=0),
     "turned.jpg": lambda path: corpus.turned(path, 6, side=6_928, progressive=True),
     "turned.png": lambda path: corpus.turned(path, 6, side=7_000, mode="RGB", compress_level=1),
-    "turned.tiff": lambda path: corpus.turned(path, 6, side=7_000, mode="RGB", compression="tiff_lzw"),
+    "turned.tiff": lambda path: corpus.turned(path, 6, side=6_324, mode="RGB", compression="tiff_lzw"),
     "16 bit.tiff": lambda path: Image.fromarray(np.asarray(corpus.seven(side=7_000)) * np.uint16(200)).save(path),
     "float.tiff": lambda path: corpus.seven(side=7_000).convert("F").save(path),
     "colour.bmp": lambda path: corpus.seven(side=7_000, mode="RGB").save(path),

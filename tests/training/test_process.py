@@ -1,6 +1,7 @@
-"""Memory that was freed is not fetched again page by page."""
+"""Memory that was freed is not fetched again page by page, and a thread that waits takes no core from others."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -45,3 +46,19 @@ def test_a_tuned_process_fetches_no_page_twice_and_flushes_denormals():
     tuned, flushed = faults("tuned")
     assert tuned < some
     assert flushed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp tells its settings")
+@pytest.mark.parametrize(("chosen", "spins"), [({}, 0), ({"OMP_WAIT_POLICY": "active"}, 30_000_000_000)])
+def test_a_waiting_thread_leaves_its_core_unless_told_otherwise(tmp_path, chosen, spins):
+    environment = {name: value for name, value in os.environ.items() if not re.match("G?OMP_", name)}
+    command = [sys.executable, "-m", "lenet_lightning", "describe"]
+    done = subprocess.run(
+        command,
+        env=environment | {"OMP_DISPLAY_ENV": "verbose"} | chosen,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [int(count) for count in re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)] == [spins]
