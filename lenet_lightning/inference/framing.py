@@ -10,29 +10,21 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lenet_lightning.inference import ground, masks
+from lenet_lightning.inference import ground, masks, sheet, strokes
 
 SIDE = 28  # of the image
 BOX = 20  # that the digit is fitted into
 CENTRE = 14  # the row and the column that hold the centre of mass of MNIST's digits
 
-# in pixels: the longest side of the picture in which ink is searched, and of the close-up of a digit
+# of the picture in which ink is searched: the longest side, in pixels
 _SEARCH = 400
-_CLOSE = 80
-
-# line widths in pixels of a close-up: 99 % of MNIST's lines are wider than the first, half of them than the second
-_THIN, _USUAL = 6.5, 10.5
-# lines are narrower than this part of the picture's longest side
-_WIDEST = 0.35
-# ink differs from its background by more than this, of 256 grey levels
-_LEAST_CONTRAST = 14
-# ink begins at this part of its full strength
-_EDGE = 0.4
 
 # more pieces are texture or noise; grouping them would take minutes
 _MOST_PIECES = 200
-
-_ALL_AROUND = np.ones((3, 3), np.uint8)
+# of the outline of a piece, along the border: a frame, a shadow or a table's edge has more
+_ALONG = 0.35
+# of its height: a digit is not so wide
+_WIDE = 1.6
 
 
 def is_framed(ink: np.ndarray) -> bool:
@@ -46,49 +38,99 @@ def is_framed(ink: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """The digits found in a picture.
+    """The digit found in a picture.
 
     Attributes:
-        digits: images (28, 28), uint8, bright on black; none if the picture is blank.
+        digit: an image (28, 28), uint8, bright on black; None if the picture is blank.
         apart: how many separate digits there seem to be.
+        wide: whether it is wider than digits are.
     """
 
-    digits: list[np.ndarray]
+    digit: np.ndarray | None
     apart: int
+    wide: bool
 
 
-def find(grey: np.ndarray, invert: str, line: bool = False) -> Found:
-    """Return the digit in a grey picture, or each digit of a row, left to right.
+def find(grey: np.ndarray, invert: str) -> Found:
+    """Return the digit in a grey picture.
 
     Uneven light is corrected; specks and anything along the border of the picture or of a sheet in it are ignored.
 
     Args:
         grey: (height, width), uint8.
         invert: whether the ink is lighter than the background: "yes", "no", or "auto" to detect it.
-        line: whether the picture holds a row of digits.
     """
     small, by = _to_search(grey)
-    region = _sheet(small)
+    region = sheet.found(small)
     ring = region & ~masks.eroded(region, max(1, round(0.04 * max(small.shape))))
     border = region & ~masks.eroded(region)
     # further tries if nothing is found: a shadow's edge may cross the ink, or the ink may fill the ring
-    for start, widest in ((ring, _WIDEST), (ring, _WIDEST / 3), (region, _WIDEST)):
+    for start, widest in ((ring, strokes.WIDEST), (ring, strokes.WIDEST / 3), (region, strokes.WIDEST)):
         level = ground.fitted(small, region, start)
-        least = 5 * ground.noise(small, level, region, _LEAST_CONTRAST / 5)
+        least = 5 * ground.noise(small, level, region, strokes.LEAST_CONTRAST / 5)
         above = (small - level) * region
-        inks = {sign: _narrow(sign * above, widest) for sign in _SIGNS[invert]}
+        inks = {sign: strokes.narrow(sign * above, widest) for sign in strokes.SIGNS[invert]}
         pieces = {sign: _pieces(ink, border, least) for sign, ink in inks.items()}
         sign = max(inks, key=lambda sign: np.square(inks[sign][pieces[sign]]).sum())
         if pieces[sign].any():
             break
     labels, area, boxes = masks.labelled(pieces[sign])
-    apart = _apart(boxes)
-    digits = apart if line else _together(area, boxes, max(small.shape))
-    close = [_close_up(grey, by, level, sign, np.append(False, digit).take(labels)) for digit in digits]
-    return Found([_frame(strength) for strength in close if strength.any()], len(apart))
+    digit = _together(area, boxes, max(small.shape))
+    if digit is None:
+        return Found(None, 0, False)
+    height, width = (_extent(boxes[digit], axis) for axis in (0, 1))
+    apart = _count(inks[sign], pieces[sign], border, least, max(height, width))
+    image = framed(grey, by, level, sign, np.append(False, digit).take(labels))
+    return Found(image, apart, width > _WIDE * height)
 
 
-_SIGNS = {"auto": (1, -1), "yes": (1,), "no": (-1,)}
+def _count(ink: np.ndarray, pieces: np.ndarray, border: np.ndarray, least: float, size: int) -> int:
+    """Return how many digits there seem to be, those at the border, too, beside or above each other.
+
+    Args:
+        ink: (height, width).
+        pieces: mask (bool) of those that may belong to the one digit.
+        border: mask (bool) of the region's border.
+        least: strength of ink.
+        size: the longer side of the one digit.
+    """
+    mask = (ink > least) & (ink > strokes.EDGE * strokes.full(ink[pieces]))
+    labels, area, boxes = masks.labelled(mask)
+    outline = mask & ~masks.eroded(mask)
+    around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+    boxes = boxes[(touching < _ALONG * around) & (np.ptp(boxes, axis=2).max(1) >= 0.4 * size)]
+    if not 1 < len(boxes) <= _MOST_PIECES:
+        return 1
+    top, bottom = boxes[boxes[:, 0, 0].argsort(), 0].T
+    above = 1 + np.count_nonzero(top[1:] > np.maximum.accumulate(bottom)[:-1] + 0.2 * size)
+    return max(len(_apart(boxes)), int(above))
+
+
+def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
+    """Return the mask (bool) of the ink, more than `least`, and without what runs along the region's border (bool)."""
+    mask = ink > least
+    if not mask.any():
+        return mask
+    for edge in (strokes.EDGE, 0):
+        labels, area, boxes = masks.labelled(mask)
+        good = np.ones(len(area), bool)
+        if (mask & border).any():
+            outline = mask & ~masks.eroded(mask)
+            around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+            # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
+            good = touching < _ALONG * around
+            if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
+                good &= touching == 0
+            if not good.any():
+                # a digit that fills the picture
+                filling = (np.diff(boxes)[..., 0] > 0.9 * np.array(mask.shape)).all(1)
+                good = (touching < 0.7 * border.sum()) & filling
+        good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
+        mask &= np.append(False, good).take(labels)
+        if not (edge and mask.any()):
+            break
+        mask &= ink > edge * strokes.full(ink[mask])
+    return mask
 
 
 def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
@@ -104,85 +146,10 @@ def _to_search(grey: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC)), 1 / times
 
 
-def _sheet(grey: np.ndarray) -> np.ndarray:
-    """Return the mask (bool) of a sheet on something darker or a board on something lighter; all true if none."""
-    _, light = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    for bright in (light, 1 - light):
-        opened = cv2.morphologyEx(bright, cv2.MORPH_OPEN, _ALL_AROUND, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        _, labels = cv2.connectedComponents(opened, connectivity=4)
-        areas = np.bincount(labels.ravel())[1:]
-        if areas.max(initial=0) <= 0.1 * grey.size:  # too little for a sheet, by the conditions below
-            continue
-        sheet = (labels == 1 + areas.argmax()).view(np.uint8)
-        if all(edge.all() for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1])):
-            continue  # its outline is the picture's, as in most pictures
-        (outline,), _ = cv2.findContours(sheet, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        whole = cv2.drawContours(np.zeros_like(sheet), [outline], 0, 1, cv2.FILLED)
-        area = cv2.countNonZero(whole)
-        ink = area - areas.max()
-        if not (0.15 * grey.size < area < 0.98 * grey.size and 0.001 * area < ink < 0.3 * area):
-            continue
-        # a thick zero also encloses another grey; but it is round, and its line is thin for its size
-        thickness = cv2.distanceTransform(np.pad(sheet, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
-        _, sides, _ = cv2.minAreaRect(outline)  # between the middles of pixels
-        if area > 0.85 * (sides[0] + 1) * (sides[1] + 1) and thickness > 0.1 * area**0.5:
-            # its edge is blurred and casts a shadow
-            return masks.eroded(whole, max(2, round(0.02 * area**0.5)))
-    return np.ones(grey.shape, bool)
-
-
-def _narrow(above: np.ndarray, widest: float) -> np.ndarray:
-    """Keep the lines in `above`, how far each pixel is over its background; remove what is wider: shadows, stains."""
-    above = np.maximum(above, 0)
-    if above.max() <= _LEAST_CONTRAST / 2:
-        return np.zeros_like(above)
-    side = 1 + round(widest * max(above.shape))
-    wider = np.ones((side, side), np.uint8)
-    smooth = cv2.GaussianBlur(above, (9, 9), 1, borderType=cv2.BORDER_REFLECT)
-    shade = cv2.erode(smooth, wider, anchor=(side // 2,) * 2, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    if shade.max() < 0.5:  # most pictures are clean; less than half a grey level is none
-        return above
-    return np.minimum(above, above - cv2.dilate(shade, wider, anchor=((side - 1) // 2,) * 2))
-
-
-def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
-    """Return the mask (bool) of the ink, more than `least`, and without what runs along the region's border (bool)."""
-    mask = ink > least
-    if not mask.any():
-        return mask
-    for edge in (_EDGE, 0):
-        labels, area, boxes = masks.labelled(mask)
-        good = np.ones(len(area), bool)
-        if (mask & border).any():
-            outline = mask & ~masks.eroded(mask)
-            around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
-            # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
-            good = touching < 0.35 * around
-            if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():
-                good &= touching == 0
-            if not good.any():
-                # a digit that fills the picture
-                filling = (np.diff(boxes)[..., 0] > 0.9 * np.array(mask.shape)).all(1)
-                good = (touching < 0.7 * border.sum()) & filling
-        good[np.argsort(np.where(good, -area, 0), kind="stable")[_MOST_PIECES:]] = False
-        mask &= np.append(False, good).take(labels)
-        if not (edge and mask.any()):
-            break
-        mask &= ink > edge * _full(ink[mask])
-    return mask
-
-
-def _full(strengths: np.ndarray) -> float:
-    """Return the full strength of ink: a high percentile, so that no single pixel decides."""
-    ordered = np.sort(strengths)
-    strong = ordered[np.searchsorted(ordered, _EDGE * ordered[int(0.98 * (len(ordered) - 1))]) :]
-    return float(strong[int(0.75 * (len(strong) - 1))])
-
-
-def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Return the pieces (n,), bool, of the one digit, as a list: the largest piece and those near it, or near those."""
+def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> np.ndarray | None:
+    """Return the pieces (n,), bool, of the one digit: the largest piece and those near it, or near those; or None."""
     if not len(area):
-        return []
+        return None
     main = area.argmax()
     digit = np.arange(len(area)) == main
     if len(area) > 1:
@@ -190,7 +157,7 @@ def _together(area: np.ndarray, boxes: np.ndarray, longest: int) -> list[np.ndar
         near = np.maximum(apart, apart.T) < 0.4 * np.ptp(boxes[main], axis=1).max()
         digit = _grown(digit, near & (area >= 0.03 * area[main]))
     # anything smaller is a speck on a blank sheet
-    return [digit] if max(_extent(boxes[digit], axis) for axis in (0, 1)) >= max(4, 0.015 * longest) else []
+    return digit if max(_extent(boxes[digit], axis) for axis in (0, 1)) >= max(4, 0.015 * longest) else None
 
 
 def _apart(boxes: np.ndarray) -> list[np.ndarray]:
@@ -223,45 +190,19 @@ def _grown(members: np.ndarray, linked: np.ndarray) -> np.ndarray:
     return members
 
 
-def _close_up(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray:
-    """Return the strength of a digit's ink, 0 to 1, resampled from the full picture to `_CLOSE` pixels a side."""
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    margin = 1 + 0.2 * max(width, height)
-    top, left = max(0.0, y - margin), max(0.0, x - margin)
-    bottom, right = min(mask.shape[0], y + height + margin), min(mask.shape[1], x + width + margin)
-    scale = _CLOSE / max(width, height)
-    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    box = (left * by, top * by, min(right * by, grey.shape[1]), min(bottom * by, grey.shape[0]))
-    # Pillow's bicubic averages when it reduces; the background and the mask are smooth: OpenCV's sampling is quicker
-    close = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, box))
-    step = np.array([right - left, bottom - top]) / size
-    back = np.column_stack([np.diag(step), (left, top) + step / 2 - 0.5])
-    kept = cv2.dilate(mask.view(np.uint8), _ALL_AROUND, iterations=2).astype(np.float32)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    behind, inside = (
-        cv2.warpAffine(each, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for each in (level, kept)
-    )
-    ink = _narrow(sign * (close - behind), _WIDEST) * inside
-    strong = ink[ink > _LEAST_CONTRAST / 2]
-    return np.minimum(ink / _full(strong), 1) if len(strong) else np.zeros_like(ink)
+def framed(grey: np.ndarray, by: float, level: np.ndarray, sign: int, mask: np.ndarray) -> np.ndarray | None:
+    """Return the ink in the mask as the image, (28, 28), uint8, of one digit; None if there is none.
+
+    Arguments are those of `strokes.close_up`.
+    """
+    _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
+    close = strokes.close_up(grey, by, level, sign, mask, max(width, height))
+    return fitted(close.strength) if close.strength.any() else None
 
 
-def _thick(strength: np.ndarray) -> np.ndarray:
-    """Thicken lines that are thinner than MNIST's to the usual width."""
-    inked = strength > 0.5
-    area = int(np.count_nonzero(inked))
-    width = 2 * area / max(1, area - int(np.count_nonzero(masks.eroded(inked))))
-    if width >= _THIN:
-        return strength
-    radius = round((_USUAL - width) / 2)
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disc = (x * x + y * y <= radius * radius).view(np.uint8)
-    return np.asarray(cv2.dilate(np.pad(strength, radius), disc))
-
-
-def _frame(strength: np.ndarray) -> np.ndarray:
-    """Fit ink into the box and move its centre of mass to the middle; return (28, 28), uint8."""
-    strength = _thick(strength)
+def fitted(strength: np.ndarray) -> np.ndarray:
+    """Fit a close-up into the box and move its centre of mass to the middle; return (28, 28), uint8."""
+    strength = strokes.thick(strength)
     left, top, width, height = cv2.boundingRect((strength > 0.5).view(np.uint8))
     scale = BOX / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from lenet_lightning.errors import RunError, UsageError, one_line, printable
-from lenet_lightning.inference import arrays, formats, framing, transparency
+from lenet_lightning.inference import arrays, formats, framing, lines, transparency
 from lenet_lightning.inference.bounded import BoundedFile, TooMuchError, check_exif
 
 INVERT = ("auto", "yes", "no")
@@ -48,6 +48,21 @@ class Framed:
     notice: str | None = None
 
 
+@dataclass(frozen=True)
+class FramedRows:
+    """Rows of digits as the network sees them.
+
+    Attributes:
+        found: in the picture upright; if it may lie on its side, also in the picture turned.
+        scale: pixels of the picture per pixel of what was searched: a large JPEG picture is decoded smaller.
+        notice: what the user should know about how the picture was read, or None.
+    """
+
+    found: tuple[lines.Found, ...]
+    scale: float
+    notice: str | None = None
+
+
 def frame(picture: Picture, invert: str = "auto") -> Framed:
     """Find the digit in a picture and frame it as MNIST does; a picture that is already framed so is kept as it is.
 
@@ -59,26 +74,38 @@ def frame(picture: Picture, invert: str = "auto") -> Framed:
         RunError: the picture is damaged, not a picture, of an unsupported format, or too large.
         UsageError: it is none of these; as `arrays.as_image`.
     """
-    grey, notices = _grey(picture)
+    grey, notices, _ = _grey(picture)
     for ink in {"auto": (grey, 255 - grey), "yes": (grey,), "no": (255 - grey,)}[invert]:
         if framing.is_framed(ink):
             return Framed(ink, _joined(notices))
     found = framing.find(grey, invert)
-    if not found.digits:
+    if found.digit is None:
         return Framed(None, _joined(["blank", *notices]))
     if found.apart > 1:
         notices.append(f"{found.apart} digits? --line reads a row of them")
-    return Framed(found.digits[0], _joined(notices))
+    elif found.wide:
+        notices.append("wider than a digit: several that touch? --line reads them")
+    return Framed(found.digit, _joined(notices))
 
 
-def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
-    """Find the separate digits of a row in a picture and frame each, left to right; one blank for a blank picture.
+def frame_rows(picture: Picture, invert: str = "auto") -> FramedRows:
+    """Find the rows of digits in a picture, frame what stands apart in them, and make a strip of each row.
 
     Arguments and errors are those of `frame`.
     """
-    grey, notices = _grey(picture)
-    found = framing.find(grey, invert, line=True)
-    return [Framed(digit, _joined(notices)) for digit in found.digits] or [Framed(None, _joined(["blank", *notices]))]
+    grey, notices, scale = _grey(picture)
+    found = lines.find(grey, invert)
+    return FramedRows(tuple(found), scale, _joined([*([] if found[0].lines else ["blank"]), *notices]))
+
+
+def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
+    """Frame what stands apart in the rows of a picture, in the order of reading; one blank for a blank picture.
+
+    Arguments and errors are those of `frame`.
+    """
+    rows = frame_rows(picture, invert)
+    parts = [Framed(part.image, rows.notice) for line in rows.found[0].lines for part in line.parts]
+    return parts or [Framed(None, rows.notice)]
 
 
 def _joined(notices: list[str]) -> str | None:
@@ -104,10 +131,10 @@ def thumbnail(picture: Picture, side: int) -> Image.Image:
         return laid.convert("RGB")
 
 
-def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
-    """Return the picture's grey levels (height, width), uint8, upright and opaque, and notices."""
+def _grey(picture: Picture) -> tuple[np.ndarray, list[str], float]:
+    """Return the grey levels (height, width), uint8, upright and opaque; notices; the picture's pixels per level."""
     with _opened(picture) as image:
-        animated = _is_animated(image)
+        animated, longest = _is_animated(image), max(image.size)
         image.draft("L", _LARGE)
         grey, orientation = _levels(image), _orientation(image)
     del image  # else it would stay in memory beside two grey copies
@@ -115,7 +142,7 @@ def _grey(picture: Picture) -> tuple[np.ndarray, list[str]]:
         turned = Image.fromarray(grey)
         turned.getexif()[ExifTags.Base.Orientation] = orientation
         grey = np.asarray(ImageOps.exif_transpose(turned))
-    return grey, ["only the first of its frames was read"] if animated else []
+    return grey, ["only the first of its frames was read"] if animated else [], longest / max(grey.shape)
 
 
 def _is_animated(image: Image.Image) -> bool:

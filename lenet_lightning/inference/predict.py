@@ -54,7 +54,9 @@ def main(args: list[str]) -> int:
     parser.add_argument(
         "--invert", choices=picture.INVERT, default="auto", help="light ink on dark ground (default: auto)"
     )
-    parser.add_argument("--line", action="store_true", help="each picture holds a row of separate digits")
+    parser.add_argument(
+        "--line", action="store_true", help="each picture holds a row of digits, or several, one above the other"
+    )
     parser.add_argument(
         "--reject-below",
         type=float,
@@ -145,7 +147,7 @@ def _look(recognizer: Recognizer, rows: list[Row], path: Path) -> bool:
     """Draw the stages of the one picture, if a digit is seen in it."""
     from lenet_lightning.inference import slide
 
-    seen = [answer.seen for row in rows for answer in row.answers if answer.seen is not None]
+    seen = [row.answer.seen for row in rows if row.answer and row.answer.seen is not None]
     for each in seen:
         slide.draw(recognizer, each, path)
     return bool(seen)
@@ -158,7 +160,7 @@ def _printer(options: Namespace, asked: list[Row]) -> Callable[[Row], object]:
     if options.jsonl:
         return lambda row: print(answers.line(row), flush=True)
     if options.csv:
-        out = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
+        out = csv.DictWriter(sys.stdout, FIELDS, extrasaction="ignore", lineterminator="\n")
         out.writeheader()
         return lambda row: out.writerow(row.fields())
     width = min(40, max(len(printable(row.name)) for row in asked))
@@ -208,10 +210,11 @@ def _read(asked: list[Row], recognizer: Recognizer, line: bool) -> Generator[Row
         rows = iter(asked)
         while together := list(islice(rows, _AT_ONCE)):
             results = list(islice(framed, _AT_ONCE))
-            digits = [digit for result in results if isinstance(result, list) for digit in result]
-            answered = iter(recognizer.answers(digits))
+            answered = iter(recognizer.answers([each for each in results if isinstance(each, picture.Framed)]))
             for row, result in zip(together, results, strict=True):
                 if isinstance(result, str):
                     yield Row(row.source, row.name, error=result)
+                elif isinstance(result, picture.FramedRows):
+                    yield Row(row.source, row.name, lines=recognizer.rows_answer(result))
                 else:
-                    yield Row(row.source, row.name, tuple(islice(answered, len(result))), line=line)
+                    yield Row(row.source, row.name, next(answered))

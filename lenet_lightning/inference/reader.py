@@ -6,18 +6,15 @@ import subprocess
 import sys
 from threading import Lock
 
-import numpy as np
-
 from lenet_lightning.errors import RunError, printable
-from lenet_lightning.inference import picture
-
-Result = list[picture.Framed] | str  # a picture's digits, or why it cannot be read
+from lenet_lightning.inference import packing, picture
+from lenet_lightning.inference.packing import Result
 
 
 def frame(source: picture.Picture, invert: str, line: bool) -> Result:
-    """Return what `picture.frame` (if `line`, `picture.frame_line`) finds, or its error, in this process."""
+    """Return what `picture.frame` (if `line`, `picture.frame_rows`) finds, or its error, in this process."""
     try:
-        return picture.frame_line(source, invert) if line else [picture.frame(source, invert)]
+        return picture.frame_rows(source, invert) if line else picture.frame(source, invert)
     except RunError as error:
         return str(error)
 
@@ -87,24 +84,8 @@ class Reader:
         for _ in paths:
             if not (answer := pipe_out.readline()).endswith(b"\n"):
                 return False
-            results.append(_unpacked(json.loads(answer)))
+            results.append(packing.unpacked(json.loads(answer)))
         return True
-
-
-def _packed(result: Result) -> str | list[tuple[str | None, str | None]]:
-    if isinstance(result, str):
-        return result
-    return [(None if each.pixels is None else each.pixels.tobytes().hex(), each.notice) for each in result]
-
-
-def _unpacked(packed: str | list[tuple[str | None, str | None]]) -> Result:
-    if isinstance(packed, str):
-        return packed
-    return [picture.Framed(None if pixels is None else _image(pixels), notice) for pixels, notice in packed]
-
-
-def _image(pixels: str) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(28, 28)
 
 
 def _main(invert: str, line: str = "") -> None:
@@ -112,7 +93,7 @@ def _main(invert: str, line: str = "") -> None:
 
     cv2.setNumThreads(1)  # the other cores have processes of their own
     for path in sys.stdin:
-        print(json.dumps(_packed(frame(json.loads(path), invert, bool(line)))), flush=True)
+        print(json.dumps(packing.packed(frame(json.loads(path), invert, bool(line)))), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 
-from lenet_lightning.inference.reader import Reader, Result, frame
+from lenet_lightning.inference.packing import Result
+from lenet_lightning.inference.reader import Reader, frame
 from lenet_lightning.inference.rows import Row
 
 # processes take half a second to start: they come when a reading has taken this long and will take as long again
@@ -19,7 +20,7 @@ _AT_ONCE, _WAITING = 8, 3
 
 
 def framed(rows: Sequence[Row], invert: str, line: bool) -> Generator[Result, None, None]:
-    """Yield the digits of each picture, or its error, in the order of the rows. Close it to end its processes.
+    """Yield what is in each picture, or its error, in the order of the rows. Close it to end its processes.
 
     Args:
         rows: the pictures.

@@ -11,11 +11,12 @@ import numpy as np
 
 from lenet_lightning import run_folders
 from lenet_lightning.errors import RunError, UsageError, printable
-from lenet_lightning.inference import onnx_session, picture, trial
+from lenet_lightning.inference import line_answers, onnx_session, picture, trial
 from lenet_lightning.inference.card import card
 
 if TYPE_CHECKING:
     from lenet_lightning.inference.inside import Stage
+    from lenet_lightning.rows.reader import RowReader
 
 # images that go through the network at once: more are no faster and take memory
 BATCH_SIZE = 256
@@ -125,6 +126,12 @@ class Recognizer:
         of = f"of {self._tried.digits:,} of MNIST's validation digits right"
         return f"{self._adapted}, of others, {self._tried.accuracy:.2%} {of}"
 
+    @cached_property
+    def _row_reader(self) -> "RowReader":
+        from lenet_lightning.rows.reader import RowReader
+
+        return RowReader()
+
     @property
     def _adapted(self) -> str:
         return f" ({self.metadata['adapted']})" if self.metadata.get("adapted") else ""
@@ -142,6 +149,17 @@ class Recognizer:
             UsageError: the array has an unsupported shape or type.
         """
         return self.answers([picture.frame(image, self.invert)])[0]
+
+    def line(self, image: picture.Picture) -> line_answers.LineAnswer:
+        """Read the rows of digits in one picture, in any form that `picture.frame` takes.
+
+        Errors are those of a call.
+        """
+        return self.rows_answer(picture.frame_rows(image, self.invert))
+
+    def rows_answer(self, framed: picture.FramedRows) -> line_answers.LineAnswer:
+        """Read the rows of a picture that `picture.frame_rows` prepared."""
+        return line_answers.read(framed, self.logits, self._row_reader, self.reject_below)
 
     def answers(self, framed: Sequence[picture.Framed]) -> list[Answer]:
         """Predict the digits of pictures that `picture.frame` prepared, in batches."""

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from lenet_lightning.inference import framing
+from lenet_lightning.inference import framing, lines
 
 FIVE = [(0.8, 0.1), (0.3, 0.1), (0.25, 0.45), (0.6, 0.42), (0.75, 0.65), (0.55, 0.9), (0.2, 0.85)]
 
@@ -23,7 +23,8 @@ def drawn(canvas=(300, 340), size=200, at=(70, 50), width=26, points=FIVE):
 
 
 def framed(grey, invert="auto"):
-    (digit,) = framing.find(grey, invert).digits
+    digit = framing.find(grey, invert).digit
+    assert digit is not None
     return digit
 
 
@@ -99,22 +100,41 @@ def test_a_thin_pen_is_seen_as_thick_as_those_of_mnist(five):
     ids=["white", "black", "gradient", "noise", "1 x 1", "1 x 10,000"],
 )
 def test_nothing_is_found_where_there_is_nothing(blank):
-    assert framing.find(blank, "auto").digits == []
+    assert framing.find(blank, "auto").digit is None
 
 
 def test_with_invert_set_only_that_ink_is_found(five):
     assert alike(five, framed(drawn(), "no")) < 0.05
     assert alike(five, framed(255 - drawn(), "yes")) < 0.05
     # dark ink alone: what the light ink leaves between its lines is not taken for a digit of its own shape
-    wrong = framing.find(255 - drawn(), "no").digits
-    assert not wrong or alike(five, wrong[0]) > 0.5
+    wrong = framing.find(255 - drawn(), "no").digit
+    assert wrong is None or alike(five, wrong) > 0.5
 
 
 def test_a_row_is_read_from_left_to_right():
     one, two = [(0.5, 0.1), (0.5, 0.9)], [(0.2, 0.2), (0.8, 0.2), (0.2, 0.9), (0.8, 0.9)]
     row = np.hstack([drawn((300, 220), 200, (10, 50), 26, points) for points in (one, two, FIVE)])
-    found = framing.find(row, "auto", line=True)
-    assert found.apart == len(found.digits) == 3
+    (found,) = lines.find(row, "auto")
+    (line,) = found.lines
+    assert len(line.parts) == 3
     alone = [framed(drawn(points=points)) for points in (one, two, FIVE)]
-    assert [alike(expected, digit) < 0.15 for expected, digit in zip(alone, found.digits, strict=True)] == [True] * 3
+    assert [alike(each, part.image) < 0.15 for each, part in zip(alone, line.parts, strict=True)] == [True] * 3
     assert framing.find(row, "auto").apart == 3
+
+
+@pytest.mark.parametrize("edge", ["left", "right"])
+def test_digits_that_the_border_cuts_count(edge):
+    row = np.hstack([drawn((300, 240), 200, (20, 50), 26, points) for points in (FIVE, FIVE)])
+    cut = row[:, 60:] if edge == "left" else row[:, :-60]
+    assert framing.find(cut, "auto").apart == 2
+
+
+def test_digits_above_each_other_count():
+    assert framing.find(np.vstack([drawn(), drawn()]), "auto").apart == 2
+
+
+def test_several_that_touch_are_wider_than_a_digit(five):
+    two = [(0, 0.5), (0.4, 0.1), (0.8, 0.5), (0.4, 0.9), (0, 0.5), (0.8, 0.5)]
+    touching = [*two, *[(x + 0.8, y) for x, y in two]]
+    assert framing.find(drawn((300, 500), 200, (60, 50), 20, touching), "auto").wide
+    assert not framing.find(drawn(), "auto").wide

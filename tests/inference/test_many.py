@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lenet_lightning import weights
 from lenet_lightning.__main__ import main
-from lenet_lightning.inference import framing, ground, masks, reading
+from lenet_lightning.inference import framing, ground, masks, reading, strokes
 from tests.inference import corpus
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_only_what_is_wide_is_removed():
         clear = above.astype(np.float32).clip(0)
         low = ndimage.grey_erosion(ndimage.gaussian_filter(clear, 1), wide, mode="constant")
         expected = np.minimum(clear, clear - ndimage.grey_dilation(low, wide, mode="constant"))
-        assert np.abs(framing._narrow(above.astype(np.float32), 0.35) - expected).max() < 0.5
+        assert np.abs(strokes.narrow(above.astype(np.float32), 0.35) - expected).max() < 0.5
 
 
 @pytest.mark.parametrize("form", ["--jsonl", "--csv", "--json"])
@@ -96,7 +96,7 @@ def test_a_reader_that_dies_twice_costs_one_picture(monkeypatch, pictures):
         reader._process.wait()
         # killed between two pictures, it is started anew and nothing is lost
         (found,) = reader.frame([f"{pictures}/01.png"])
-        assert found[0].pixels.shape == (28, 28)
+        assert found.pixels.shape == (28, 28)
         monkeypatch.setattr(reader, "_options", ("no such choice",))
         reader._process.kill()
         reader._process.wait()
@@ -181,5 +181,6 @@ def test_blank_ground_beside_a_digit_of_two_columns_is_framed():
     # OpenCV takes two columns of numbers for points
     paper = np.full((100, 100), 255, np.uint8)
     paper[10:90, 48:52] = 0
-    (digit,) = framing.find(np.asarray(Image.fromarray(paper)), "auto").digits
+    digit = framing.find(np.asarray(Image.fromarray(paper)), "auto").digit
+    assert digit is not None
     assert framing.is_framed(digit)
