@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lenet_lightning.inference import row_search
+from lenet_lightning.inference import card, row_search
 from lenet_lightning.inference.lines import Found
 from lenet_lightning.inference.picture import FramedRows
 from lenet_lightning.inference.row_search import Hypothesis, Logits, Scores, Segment, is_wide
@@ -20,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 # what a row's probability is multiplied by for each kind of doubt
 _DROPPED, _CUT, _WIDE = 0.9, 0.9, 0.5
-# the reader of rows knows how sure it is (docs/benchmarks); the network of digits may doubt what it has not learned
+# the reader of rows knows how sure it is (docs/zipcode.md); the network of digits may doubt what it has not learned
 _AGREED = 0.1
 # the geometric mean of the digits' probabilities: upright rows that reach the first are not turned, and a turned one
 # must be better by the second
@@ -104,6 +105,20 @@ class LineAnswer:
     def rejected(self) -> bool:
         """Whether any of the rows is rejected."""
         return any(row.rejected for row in self.rows)
+
+    def _repr_png_(self) -> bytes:
+        """Return the PNG that a notebook shows: of each row its digits as the network saw them, and the notice."""
+        rows = [
+            (
+                f"{row.text}  {row.probability:.1%}{'  rejected' if row.rejected else ''}",
+                row.rejected,
+                [(digit.seen, f"{digit.digit} {digit.probability:.0%}") for digit in row.digits],
+            )
+            for row in self.rows
+        ]
+        png = BytesIO()
+        card.rows_card(rows, self.notice).save(png, "PNG", optimize=True)
+        return png.getvalue()
 
 
 def read(framed: FramedRows, logits: Logits, reader: "RowReader", reject_below: float) -> LineAnswer:

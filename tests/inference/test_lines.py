@@ -1,8 +1,10 @@
 """Laws of finding rows: what is read does not depend on the paper, and what is left out is said."""
 
+import io
 import json
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
@@ -251,3 +253,21 @@ def test_what_is_found_survives_the_pipe_between_processes(recognizer, plain):
         assert [each.box for found in one.rows for each in found.digits] == [
             each.box for found in other.rows for each in found.digits
         ]
+
+
+def test_a_notebook_shows_each_digit_of_each_row_and_the_notice(recognizer, plain):
+    lines = recognizer.line(np.vstack([plain[0], plain[0]]))
+    shown = np.asarray(Image.open(io.BytesIO(lines._repr_png_())).convert("L"))
+    assert lines.text == "4710/4710"
+    for row_ in lines.rows:
+        for digit in row_.digits:
+            enlarged = digit.seen.repeat(2, 0).repeat(2, 1)
+            found = cv2.matchTemplate(shown, enlarged, cv2.TM_SQDIFF)
+            assert found.min() == 0
+
+
+def test_a_notebook_shows_the_notice_of_a_blank_picture(recognizer):
+    lines = recognizer.line(np.full((50, 50), 255, np.uint8))
+    shown = np.asarray(Image.open(io.BytesIO(lines._repr_png_())).convert("L"))
+    assert not lines.rows
+    assert (shown < 200).any()
