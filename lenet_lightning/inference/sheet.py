@@ -28,17 +28,29 @@ def found(grey: np.ndarray) -> np.ndarray:
         (outline,), _ = cv2.findContours(sheet, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         whole = cv2.drawContours(np.zeros_like(sheet), [outline], 0, 1, cv2.FILLED)
         area = cv2.countNonZero(whole)
-        ink = area - areas.max()
-        if not (0.15 * grey.size < area < 0.98 * grey.size and 0.001 * area < ink < 0.3 * area):
+        if not 0.15 * grey.size < area < 0.98 * grey.size:
+            continue
+        pale = not 0.001 * area < area - areas.max() < 0.3 * area
+        if pale and not _has_pale_ink(grey, whole):
             continue
         # a thick zero also encloses another grey; but it is round, and its line is thin for its size
         thickness = cv2.distanceTransform(np.pad(sheet, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max()
         _, sides, _ = cv2.minAreaRect(outline)  # between the middles of pixels
-        flat = area > 0.85 * (sides[0] + 1) * (sides[1] + 1) and thickness > 0.1 * area**0.5
+        # ink that the border cuts out of paper leaves no rectangle
+        flat = area > (0.97 if pale else 0.85) * (sides[0] + 1) * (sides[1] + 1) and thickness > 0.1 * area**0.5
         if flat and _has_edges(grey, whole, outline[:, 0]):
             # its edge is blurred and casts a shadow
             return masks.eroded(whole, _blur(area))
     return np.ones(grey.shape, bool)
+
+
+def _has_pale_ink(grey: np.ndarray, sheet: np.ndarray) -> bool:
+    """Return whether there is ink on the sheet (0 and 1) that differs less from it than what is beside it."""
+    inside = grey[masks.eroded(sheet, _blur(cv2.countNonZero(sheet)))].astype(np.float32)
+    if not len(inside):
+        return False
+    ink = np.count_nonzero(np.abs(inside - np.median(inside)) > _LEAST_STEP)
+    return bool(0.001 * len(inside) < ink < 0.3 * len(inside))
 
 
 def _blur(area: int) -> int:

@@ -65,6 +65,14 @@ def test_the_same_digit_is_found_wherever_it_is(five, place):
     assert alike(five, framed(PLACES[place]())) < 0.25
 
 
+def test_a_caption_beside_a_photograph_is_no_ink(five):
+    paper = 120 + 45 * (drawn() > 127)  # grey pencil on grey paper, both far from the page's white
+    page = np.pad(paper.astype(np.uint8), ((12, 40), (12, 12)), constant_values=255)
+    shot = Image.fromarray(page)
+    ImageDraw.Draw(shot).text((14, page.shape[0] - 26), "Predicted digit: 5", 0)
+    assert alike(five, framed(np.asarray(shot))) < 0.25
+
+
 @pytest.mark.parametrize("side", range(4))
 def test_a_dark_strip_along_the_border_is_no_ink(side):
     turned = np.rot90(drawn(), side)
