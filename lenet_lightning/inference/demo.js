@@ -58,7 +58,7 @@ function detail(answer) {
 
 function tell(answer, drawn) {
   const digits = answer.digits ?? [answer];
-  const read = digits.map(({ digit }) => digit ?? "").join("");
+  const read = answer.text ?? `${answer.digit ?? ""}`;
   const hint = drawn && isSmall(digits.length > 1) ? "Small digits are misread more often: draw larger." : "";
   const message = drawn && !read ? hint : [answer.notice, hint].filter(Boolean).join(" ");
   show(read || (drawn ? "Draw a digit" : "No digit found"), message, answer);

@@ -6,13 +6,11 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 
-import numpy as np
-
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import one_or_row, picture
+from lenet_lightning.inference import one_or_row, packing, picture
 
 
-async def frame(data: bytes) -> list[picture.Framed]:
+async def frame(data: bytes) -> tuple[picture.Framed, picture.FramedRows | None]:
     """Return what `one_or_row.frame` returns for the bytes of a picture file; cancelling this kills the process.
 
     Raises:
@@ -36,14 +34,16 @@ async def frame(data: bytes) -> list[picture.Framed]:
     framed = json.loads(output)
     if isinstance(framed, str):
         raise RunError(framed)
-    return [picture.Framed(None if pixels is None else np.array(pixels, np.uint8), notice) for pixels, notice in framed]
+    one, rows = packing.unpacked(framed[0]), packing.unpacked(framed[1]) if len(framed) > 1 else None
+    assert isinstance(one, picture.Framed)
+    assert rows is None or isinstance(rows, picture.FramedRows)
+    return one, rows
 
 
 def _main() -> None:
-    result: str | list[tuple[list[list[int]] | None, str | None]]
     try:
         framed = one_or_row.frame(sys.stdin.buffer.read())
-        result = [(None if each.pixels is None else each.pixels.tolist(), each.notice) for each in framed]
+        result: object = [packing.packed(each) for each in framed if each is not None]
     except RunError as error:
         result = str(error)
     json.dump(result, sys.stdout)

@@ -4,14 +4,13 @@ import asyncio
 import base64
 import io
 import json
-import math
 import socket
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,7 +28,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lenet_lightning.errors import RunError
 from lenet_lightning.inference import isolated, one_or_row, wording
-from lenet_lightning.inference.picture import Framed
+from lenet_lightning.inference.line_answers import LineAnswer
+from lenet_lightning.inference.picture import Framed, FramedRows
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -40,6 +40,8 @@ UPLOADS = 4  # larger bodies and other pictures in memory at once
 # seconds: for a request to arrive, then for an upload to be decoded, and for a connection in all
 ARRIVAL, DECODING, LIFETIME = 10, 10, 22
 CONNECTIONS = 100
+
+SURE = 0.9  # of a row
 
 TOO_LARGE = (413, f"A picture must have at most {BODY_BYTES // 1_000_000} MB.")
 BUSY = (503, "Too many pictures at once; try again.")
@@ -84,6 +86,14 @@ class Guard:
 Read = tuple[Answer, dict[str, np.ndarray]]  # of one digit, with what each stage makes of it
 
 
+class Reading(NamedTuple):
+    """What a picture is read as: one digit, or several with their text (rows apart by /) and probability."""
+
+    digits: list[Read]
+    text: str = ""
+    probability: float | None = None
+
+
 class Reader:
     """The route that takes a picture.
 
@@ -100,9 +110,9 @@ class Reader:
     async def read(self, request: Request) -> Response:
         """Return digit, probabilities, the image seen, the stages and a notice as JSON.
 
-        A row of digits has `digits`, a list of the first four for each, left to right, the `probability` of all
-        together and a notice. A blank picture has no stages, and null for the first three. The query `network` is the
-        number of the weights, from 0. The values of each stage are float32, little-endian, in base64.
+        A row of digits has `digits`, a list of the first four for each, left to right, their `text`, the `probability`
+        of all together and a notice. A blank picture has no stages, and null for the first three. The query `network`
+        is the number of the weights, from 0. The values of each stage are float32, little-endian, in base64.
 
         Errors: 400 there is no such network; 408 the request is too slow, 413 too large, 415 not of a picture's type;
         422 the picture cannot be read; 503 too many uploads, or decoding takes too long.
@@ -144,10 +154,10 @@ class Reader:
             raise HTTPException(*refusal)
         return bytes(body)
 
-    async def _answer(self, request: Request, data: bytes, recognizer: Recognizer) -> list[Read]:
+    async def _answer(self, request: Request, data: bytes, recognizer: Recognizer) -> Reading:
         in_thread = asyncio.get_running_loop().run_in_executor
         if _is_drawing(data):
-            return await in_thread(self.thread, lambda: _read(recognizer, one_or_row.frame(data, recognizer.invert)))
+            return await in_thread(self.thread, lambda: _read(recognizer, *one_or_row.frame(data, recognizer.invert)))
         if not self._admit(request):
             raise HTTPException(*BUSY)
         try:
@@ -155,7 +165,7 @@ class Reader:
                 framed = await isolated.frame(data)
         except TimeoutError as error:
             raise HTTPException(503, f"Not read within {DECODING} s; try again, or make it smaller.") from error
-        return await in_thread(self.thread, _read, recognizer, framed)
+        return await in_thread(self.thread, _read, recognizer, *framed)
 
     def _admit(self, request: Request) -> bool:
         if len(self.uploads) < UPLOADS:
@@ -235,17 +245,35 @@ def _option(number: int, recognizer: Recognizer) -> str:
     return f'<option value="{number}" {attributes}>{escape(f"{name} ({recognizer.weights.name})")}</option>'
 
 
-def _read(recognizer: Recognizer, framed: Sequence[Framed]) -> list[Read]:
-    """Read the one digit in a picture, or those of a row."""
-    return [recognizer.inside(each) for each in framed]
+def _read(recognizer: Recognizer, one: Framed, rows: FramedRows | None) -> Reading:
+    """Read the one digit in a picture, or those of its rows if they are several."""
+    alone = recognizer.inside(one)
+    line = rows and recognizer.rows_answer(rows)
+    digits = [digit for row in line.rows for digit in row.digits] if line else []
+    if not line or len(digits) < 2 or (one.notice is None and not _is_likelier(line, alone[0])):
+        return Reading([alone])
+    read = [
+        (
+            Answer(each.digit, each.probabilities, False, each.seen, line.notice),
+            recognizer.inside(Framed(each.seen))[1],
+        )
+        for each in digits
+    ]
+    return Reading(read, line.text, line.probability)
 
 
-def _json(read: Sequence[Read]) -> dict[str, Any]:
-    said = {"notice": wording.notice(read[0][0].notice)}
-    digits = [_digit(*each) for each in read]
+def _is_likelier(line: LineAnswer, alone: Answer) -> bool:
+    """Return whether what looks like a broad digit is read as a row: a network of digits may be sure of two as one."""
+    assert alone.probabilities is not None
+    return (line.probability or 0) > min(SURE, alone.probabilities.max())
+
+
+def _json(reading: Reading) -> dict[str, Any]:
+    said = {"notice": wording.notice(reading.digits[0][0].notice)}
+    digits = [_digit(*each) for each in reading.digits]
     if len(digits) == 1:
         return digits[0] | said
-    return {"digits": digits, "probability": math.prod(max(digit["probabilities"]) for digit in digits)} | said
+    return {"digits": digits, "text": reading.text, "probability": reading.probability} | said
 
 
 def _digit(answer: Answer, stages: dict[str, np.ndarray]) -> dict[str, Any]:
