@@ -18,6 +18,7 @@ const SMALL = 45; // on the canvas; at 40 three times as many digits are misread
 let last = null; // where the stroke is now
 let next = null; // returns the picture to read next
 let newest = null; // likewise the one that was read last
+let lastWord = null; // says again what the page itself said since then
 let busy = false;
 
 const before = []; // the canvas before each stroke, the oldest first
@@ -67,6 +68,7 @@ function tell(answer, drawn) {
 // while one picture is being read, only the newest of the others waits
 async function send(picture) {
   next = newest = picture;
+  lastWord = null;
   if (busy) return;
   busy = main.ariaBusy = true;
   while (next) {
@@ -87,6 +89,13 @@ async function send(picture) {
     }
   }
   busy = main.ariaBusy = false;
+  lastWord?.();
+}
+
+// of the page itself: the answer to an older picture, which may come later, does not take its place
+function say(word) {
+  lastWord = word;
+  word();
 }
 
 const drawing = () => new Promise((resolve) => canvas.toBlob(resolve));
@@ -175,7 +184,8 @@ function take(file) {
   remember();
   wipe();
   if (file.size > LARGEST) {
-    show("No digit read", `${file.name} is larger than ${LARGEST / 1e6} MB.`);
+    next = newest = null;
+    say(() => show("No digit read", `${file.name} is larger than ${LARGEST / 1e6} MB.`));
     return;
   }
   createImageBitmap(file).then(paint, () => {}); // what the browser cannot show, Python may still read
@@ -209,7 +219,7 @@ function isLightInk(data) {
 function transferred(event, files) {
   event.preventDefault(); // a browser would leave the page for the picture
   if (files.length) take(files[0]);
-  else notice.textContent = "There is no picture in it.";
+  else say(() => { notice.textContent = "There is no picture in it."; });
 }
 
 chooser.addEventListener("change", () => {

@@ -47,6 +47,34 @@ def test_text_that_is_pasted_or_dropped_is_said_to_be_no_picture(opened, kind):
     headline(page, "1")
 
 
+LARGE = base64.b64encode(bytes(10_000_001)).decode()
+
+
+@pytest.mark.parametrize(
+    ("handed", "word", "read"),
+    [
+        (["paste", "seven", "", ""], "There is no picture in it.", "1"),
+        (["drop", "large.png", "image/png", LARGE], "large.png is larger than 10 MB.", "No digit read"),
+    ],
+    ids=["text", "large"],
+)
+def test_a_late_answer_to_an_older_picture_does_not_take_the_place_of_what_was_said(opened, handed, word, read):
+    page = opened()
+    held = []
+    page.route("**/read*", lambda route: held.append(route))
+    draw(page, ONE)
+    busy = page.locator("[aria-busy=true]")
+    expect(busy).to_have_count(1)
+    assert page.evaluate(HANDED_OVER, handed)
+    expect(page.locator(".notice")).to_have_text(word)
+    while busy.count():
+        if held:
+            held.pop().continue_()
+        page.wait_for_timeout(20)
+    expect(page.locator(".notice")).to_have_text(word)
+    headline(page, read)
+
+
 def test_what_is_dragged_over_the_page_may_be_dropped(opened):
     assert opened().evaluate(HANDED_OVER, ["dragover", "seven.png", "image/png", seven()])
 
