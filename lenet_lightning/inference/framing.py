@@ -96,8 +96,7 @@ def _count(ink: np.ndarray, pieces: np.ndarray, border: np.ndarray, least: float
     """
     mask = (ink > least) & (ink > strokes.EDGE * strokes.full(ink[pieces]))
     labels, area, boxes = masks.labelled(mask)
-    outline = mask & ~masks.eroded(mask)
-    around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+    around, touching = masks.outlines(mask, labels, border, len(area))
     boxes = boxes[(touching < _ALONG * around) & (np.ptp(boxes, axis=2).max(1) >= 0.4 * size)]
     if not 1 < len(boxes) <= _MOST_PIECES:
         return 1
@@ -115,8 +114,7 @@ def _pieces(ink: np.ndarray, border: np.ndarray, least: float) -> np.ndarray:
         labels, area, boxes = masks.labelled(mask)
         good = np.ones(len(area), bool)
         if (mask & border).any():
-            outline = mask & ~masks.eroded(mask)
-            around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+            around, touching = masks.outlines(mask, labels, border, len(area))
             # a table's edge, a shadow or a binding runs along the border; a digit at most touches it
             good = touching < _ALONG * around
             if good.any() and area[good & (touching == 0)].max(initial=0) >= 0.1 * area[good].max():

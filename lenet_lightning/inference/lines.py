@@ -150,8 +150,7 @@ def _without_frames(mask: np.ndarray, border: np.ndarray) -> np.ndarray:
     labels, area, boxes = masks.labelled(mask)
     good = np.ones(len(area), bool)
     if (mask & border).any():
-        outline = mask & ~masks.eroded(mask)
-        around, touching = (np.bincount(labels[at], minlength=len(area) + 1)[1:] for at in (outline, mask & border))
+        around, touching = masks.outlines(mask, labels, border, len(area))
         good = touching < _ALONG * around
         height, width = np.ptp(boxes, axis=2).T
         # a ruled line that the border cuts lengthwise

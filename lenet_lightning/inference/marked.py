@@ -1,4 +1,4 @@
-"""Draw a picture of rows with the box of each digit, what it was read as, and how sure that is."""
+"""Draw a picture of rows with the box of each digit and its prediction."""
 
 from PIL import Image, ImageDraw, ImageFont
 

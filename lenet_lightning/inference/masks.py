@@ -27,3 +27,17 @@ def labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     boxes = stats[:, [1, 1, 0, 0]]
     boxes[:, [1, 3]] += stats[:, [3, 2]]
     return labels, stats[:, 4], boxes.reshape(-1, 2, 2)
+
+
+def outlines(mask: np.ndarray, labels: np.ndarray, border: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each piece how many pixels its outline has, and how many pixels it has at a border (bool): (n,) each.
+
+    Args:
+        mask: (bool), of the pieces.
+        labels: of the pieces, as `labelled` returns them.
+        border: (bool).
+        count: n, of the pieces.
+    """
+    outline = mask & ~eroded(mask)
+    around, touching = (np.bincount(labels[at], minlength=count + 1)[1:] for at in (outline, mask & border))
+    return around, touching

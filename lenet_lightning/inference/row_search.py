@@ -33,7 +33,7 @@ _LEAST = 1e-6  # a probability
 
 @dataclass(frozen=True)
 class Segment:
-    """What is read as one digit.
+    """What is taken for one digit.
 
     Attributes:
         columns: where it starts and stops in the strip.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,9 +27,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lenet_lightning.errors import RunError
-from lenet_lightning.inference import isolated, one_or_row, wording
-from lenet_lightning.inference.line_answers import LineAnswer
-from lenet_lightning.inference.picture import Framed, FramedRows
+from lenet_lightning.inference import choice, isolated, one_or_row, wording
+from lenet_lightning.inference.choice import Reading
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -40,8 +39,6 @@ UPLOADS = 4  # larger bodies and other pictures in memory at once
 # seconds: for a request to arrive, then for an upload to be decoded, and for a connection in all
 ARRIVAL, DECODING, LIFETIME = 10, 10, 22
 CONNECTIONS = 100
-
-SURE = 0.9  # of a row
 
 TOO_LARGE = (413, f"A picture must have at most {BODY_BYTES // 1_000_000} MB.")
 BUSY = (503, "Too many pictures at once; try again.")
@@ -81,17 +78,6 @@ class Guard:
         known = _hostname(host) in self.hosts | {scope["server"][0]} and origin in (None, f"http://{host}")
         app = self.app if known else PlainTextResponse("not requested by this page", 403)
         await app(scope, receive, send)
-
-
-Read = tuple[Answer, dict[str, np.ndarray]]  # of one digit, with what each stage makes of it
-
-
-class Reading(NamedTuple):
-    """What a picture is read as: one digit, or several with their text (rows apart by /) and probability."""
-
-    digits: list[Read]
-    text: str = ""
-    probability: float | None = None
 
 
 class Reader:
@@ -157,7 +143,9 @@ class Reader:
     async def _answer(self, request: Request, data: bytes, recognizer: Recognizer) -> Reading:
         in_thread = asyncio.get_running_loop().run_in_executor
         if _is_drawing(data):
-            return await in_thread(self.thread, lambda: _read(recognizer, *one_or_row.frame(data, recognizer.invert)))
+            return await in_thread(
+                self.thread, lambda: choice.read(recognizer, *one_or_row.frame(data, recognizer.invert))
+            )
         if not self._admit(request):
             raise HTTPException(*BUSY)
         try:
@@ -165,7 +153,7 @@ class Reader:
                 framed = await isolated.frame(data)
         except TimeoutError as error:
             raise HTTPException(503, f"Not read within {DECODING} s; try again, or make it smaller.") from error
-        return await in_thread(self.thread, _read, recognizer, *framed)
+        return await in_thread(self.thread, choice.read, recognizer, *framed)
 
     def _admit(self, request: Request) -> bool:
         if len(self.uploads) < UPLOADS:
@@ -243,29 +231,6 @@ def _option(number: int, recognizer: Recognizer) -> str:
     }
     attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
     return f'<option value="{number}" {attributes}>{escape(f"{name} ({recognizer.weights.name})")}</option>'
-
-
-def _read(recognizer: Recognizer, one: Framed, rows: FramedRows | None) -> Reading:
-    """Read the one digit in a picture, or those of its rows if they are several."""
-    alone = recognizer.inside(one)
-    line = rows and recognizer.rows_answer(rows)
-    digits = [digit for row in line.rows for digit in row.digits] if line else []
-    if not line or len(digits) < 2 or (one.notice is None and not _is_likelier(line, alone[0])):
-        return Reading([alone])
-    read = [
-        (
-            Answer(each.digit, each.probabilities, False, each.seen, line.notice),
-            recognizer.inside(Framed(each.seen))[1],
-        )
-        for each in digits
-    ]
-    return Reading(read, line.text, line.probability)
-
-
-def _is_likelier(line: LineAnswer, alone: Answer) -> bool:
-    """Return whether what looks like a broad digit is read as a row: a network of digits may be sure of two as one."""
-    assert alone.probabilities is not None
-    return (line.probability or 0) > min(SURE, alone.probabilities.max())
 
 
 def _json(reading: Reading) -> dict[str, Any]:

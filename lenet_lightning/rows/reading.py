@@ -27,7 +27,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a strip is read as.
+    """The prediction for a strip.
 
     Attributes:
         digits: from left to right; none where nothing is written.

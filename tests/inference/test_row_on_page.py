@@ -1,4 +1,4 @@
-"""Several digits on the page are read as a row; one stays one. Small drawings, phones on their side, light ink."""
+"""The page reads several digits as a row, and one as one. Small drawings, phones on their side, light ink."""
 
 import base64
 import io
