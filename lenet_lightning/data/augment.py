@@ -1,17 +1,18 @@
 """Random distortion of a whole batch at once, on its device; each sample has a draw of its own."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeFloat
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
 from torch import Generator, Tensor
 
 from lenet_lightning.restricted import checked
 
 SIDE = 28
 KNOTS = 4  # a side; few enough that the elastic field is smooth without a blur
+WEAKENING = 0.4  # of the epochs: the last ones
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Distortion:
         shift: largest shift along each axis, pixels.
         shear: largest horizontal shear, pixels sideways for each pixel down.
         elastic: standard deviation of the displacement at each knot of the grid, pixels.
+        end: fraction of all of these in a training's last epoch, 0 to 1; over the last 40 % of the epochs they weaken
+            evenly to it.
     """
 
     rotation: NonNegativeFloat = 0.0
@@ -34,15 +37,26 @@ class Distortion:
     shift: NonNegativeFloat = 0.0
     shear: NonNegativeFloat = 0.0
     elastic: NonNegativeFloat = 0.0
+    end: ClosedUnitInterval = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError if one is negative or no number."""
+        """Raise ValueError if one is negative or no number, or `end` above 1."""
         for name, value in vars(self).items():
-            checked(NonNegativeFloat, f"distortion.{name}", value)
+            checked(ClosedUnitInterval if name == "end" else NonNegativeFloat, f"distortion.{name}", value)
 
     def __bool__(self) -> bool:
         """Return whether this changes images at all."""
         return any((self.rotation, self.scale, self.shift, self.shear, self.elastic))
+
+    def in_epoch(self, epoch: int, epochs: int) -> "Distortion":
+        """Return the distortion of `epoch`, numbered from 0, in a training of `epochs`; below 1 there is no last one.
+
+        >>> Distortion(rotation=10, end=0.5).in_epoch(9, 10).rotation
+        5.0
+        """
+        begun = (epoch + 1) / epochs - (1 - WEAKENING) if epochs > 0 else 0.0
+        left = 1 - (1 - self.end) * max(0.0, begun) / WEAKENING
+        return Distortion(**{name: value * left for name, value in asdict(self).items() if name != "end"})
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Return distorted copies of images (N, 1, 28, 28) with background 0; `generator` lives on their device."""

@@ -188,4 +188,6 @@ class MNISTDataModule(LightningDataModule):
             self._distorted_epoch = epoch
             seed = derive_seed(self.seed, DISTORTION, epoch, rank)
             self._generator = torch.Generator(images.device).manual_seed(seed)
-        return self.distortion(images, self._generator)
+            epochs = self.trainer.max_epochs if self.trainer else None
+            self._distortion = self.distortion.in_epoch(epoch, epochs or 0)
+        return self._distortion(images, self._generator)

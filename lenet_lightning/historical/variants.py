@@ -71,7 +71,7 @@ class VariedMNIST(MNISTDataModule):
         kwargs: as of MNISTDataModule; `distortion` makes the variants.
 
     Raises:
-        ValueError: the distortion does nothing.
+        ValueError: the distortion does nothing, or weakens.
     """
 
     def __init__(self, variants: PositiveInt = 9, **kwargs: Any) -> None:
@@ -79,6 +79,8 @@ class VariedMNIST(MNISTDataModule):
         self.variants = variants
         if not self.distortion:
             raise ValueError(f"data.variants must be 0 where data.distortion does nothing, got {variants}")
+        if self.distortion.end != 1:
+            raise ValueError(f"data.variants must be 0 where data.distortion weakens, got {variants}")
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` needs, and make the variants of the training samples for a fit."""

@@ -17,7 +17,7 @@ VERSION = 5
 # where the data are is no part of what is trained
 PLACES = ("data.root", "data.mirrors")
 
-# what the number of steps follows from, which a one-cycle schedule is made for
+# what the number of steps follows from, which one cycle and a distortion that weakens are made for
 LENGTH = ("max_epochs", "max_steps")
 
 # what else of the trainer the weights, or the choice of the best ones, depend on
@@ -48,6 +48,9 @@ USUAL = {
     "benchmark": False,
 }
 
+# what earlier versions did not know, and what they did
+EARLIER = {"data.distortion.end": 1.0}
+
 # these change neither weights nor which of them are kept
 PASSIVE = (
     "DeviceStatsMonitor",
@@ -67,14 +70,15 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     fixed = {part: config[part] for part in ("seed_everything", "model", "averaging", "data")} | {"version": VERSION}
     fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
     fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
-    if config["model"].get("schedule") == "onecycle":
+    weakens = config["data"]["distortion"].get("end", 1.0) != 1
+    if config["model"].get("schedule") == "onecycle" or weakens:
         fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
     callbacks = trainer["callbacks"] or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     active = [each for each in callbacks if each["class_path"].rsplit(".", 1)[-1] not in PASSIVE]
     # as text: a value to compare, not settings to take apart
     fixed["trainer"]["callbacks"] = json.dumps(active, sort_keys=True)
-    return {name: value for name, value in _flat(fixed) if name not in PLACES}
+    return {name: value for name, value in _flat(fixed) if name not in PLACES and EARLIER.get(name) != value}
 
 
 def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], trainer: Trainer) -> None:
@@ -124,7 +128,7 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
         )
         fixed = "trainer.max_epochs" in before and any(name.removeprefix("trainer.") in LENGTH for name in changed)
         reason = (
-            "a one-cycle schedule can be neither lengthened nor shortened"
+            "neither one cycle nor a distortion that weakens can be lengthened or shortened"
             if fixed
             else "a run ends with what it began with"
         )
@@ -188,8 +192,9 @@ def is_finished(checkpoint: dict[str, Any], trainer: Trainer) -> bool:
 def finished_line(checkpoint: dict[str, Any]) -> str:
     """Return a line that reports that all epochs are trained, and how to train more."""
     done = checkpoint["epoch"] + 1
-    onecycle = "trainer.max_epochs" in checkpoint[RECIPE]
-    how = "a one-cycle schedule cannot be lengthened" if onecycle else f"for more: --trainer.max_epochs {2 * done}"
+    fixed = "trainer.max_epochs" in checkpoint[RECIPE]
+    longer = f"for more: --trainer.max_epochs {2 * done}"
+    how = "neither one cycle nor a distortion that weakens can be lengthened" if fixed else longer
     return f"finished     all {done} epochs are trained; {how}"
 
 

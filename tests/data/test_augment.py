@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -32,6 +34,27 @@ def spread(images):
 def test_no_strength_changes_nothing(digits):
     torch.testing.assert_close(distort(digits), digits, rtol=0, atol=1e-5)
     assert not Distortion()
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 10, 15, 130])
+def test_it_weakens_evenly_over_the_last_two_fifths_of_the_epochs(epochs):
+    strong = Distortion(rotation=20, elastic=0.5, end=0.25)
+    angles = [strong.in_epoch(epoch, epochs).rotation for epoch in range(epochs)]
+    assert angles[-1] == pytest.approx(5) and strong.in_epoch(epochs - 1, epochs).elastic == pytest.approx(0.125)
+    early = [angle for epoch, angle in enumerate(angles, 1) if epoch <= 0.6 * epochs]
+    assert early == pytest.approx([20] * len(early))
+    late = angles[len(early) :]
+    assert [b - a for a, b in pairwise(late)] == pytest.approx([-15 / (0.4 * epochs)] * (len(late) - 1))
+
+
+@pytest.mark.parametrize("epochs", [-1, 0, 10])
+def test_it_keeps_its_strength_unless_it_has_another_end(epochs):
+    assert Distortion(rotation=20, end=1).in_epoch(9, epochs) == Distortion(rotation=20)
+
+
+@pytest.mark.parametrize("endless", [-1, 0])
+def test_without_a_last_epoch_it_keeps_its_strength(endless):
+    assert Distortion(rotation=20, end=0).in_epoch(9, endless) == Distortion(rotation=20)
 
 
 @pytest.mark.parametrize("kind", ["rotation", "scale", "shift", "shear", "elastic"])

@@ -151,6 +151,15 @@ def test_images_are_normalised_and_only_training_is_distorted(module):
     assert (training - training.round()).abs().max() > 0.1
 
 
+def test_a_distortion_weakens_as_the_trainers_epochs_end(module):
+    def distorted(epoch):  # a shift by less than a pixel mixes bytes
+        training = (torch.cat([images for images, _ in epoch]) * 0.3081 + 0.1307) * 255
+        return ((training - training.round()).abs() > 0.01).float().mean()
+
+    strengths = [distorted(e) for e in record(module(distortion=Distortion(shift=3, end=0)), 5, batches=2)["train"][1:]]
+    assert min(strengths[:4]) > 0.1 and strengths[4] == 0
+
+
 def test_mean_and_std_stay_out_of_background(module):
     """What a distortion pulls in from outside is black, not mean grey."""
     data = module(batch_size=100, distortion=Distortion(shift=6))
@@ -248,6 +257,8 @@ def test_arguments_from_python_are_held_to_their_ranges(name, value):
 def test_no_distortion_is_negative():
     with pytest.raises(ValueError, match=r"distortion\.rotation: -5"):
         Distortion(rotation=-5)
+    with pytest.raises(ValueError, match=r"distortion\.end: 1.5"):
+        Distortion(end=1.5)
 
 
 @pytest.fixture

@@ -136,7 +136,11 @@ REFUSED = [
     ("constant", "--data.distortion.elastic=0", "data.distortion.elastic must be 0.6, got 0.0"),
     ("constant", "--trainer.max_epochs=2", "trainer.max_epochs must be 3 or more"),
     ("constant", "--trainer.max_steps=99", "trainer.max_steps must be left out"),
-    ("onecycle", "--trainer.max_epochs=4", "a one-cycle schedule can be neither lengthened nor shortened"),
+    (
+        "onecycle",
+        "--trainer.max_epochs=4",
+        "neither one cycle nor a distortion that weakens can be lengthened or shortened",
+    ),
     ("onecycle", "--trainer.limit_train_batches=7", "trainer.limit_train_batches must be 6, got 7"),
     ("constant", "--trainer.precision=bf16-mixed", "trainer.precision must be 32-true, got bf16-mixed"),
     ("constant", "--trainer.gradient_clip_val=0.1", "trainer.gradient_clip_val must be 0.0, got 0.1"),

@@ -88,3 +88,8 @@ def test_fit_shows_them_epoch_by_epoch(fake_mnist):
 def test_variants_without_a_distortion_are_refused():
     with pytest.raises(ValueError, match=r"data\.variants"):
         VariedMNIST(variants=9, distortion=Distortion())
+
+
+def test_variants_do_not_weaken_as_they_are_fixed(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.variants must be 0 where data\.distortion weakens, got 9"):
+        VariedMNIST(root=str(tmp_path), distortion=Distortion(shift=1, end=0.5))
