@@ -23,6 +23,9 @@ UNION = re.compile(
     re.VERBOSE,
 )
 
+# and of one that is none of a few words
+WORDS = re.compile(r"typing\.Literal\[(.*?)\]")
+NO_WORD = re.compile(r'Parser key "(.+?)":\s+Expected a typing\.Literal\[(.*?)\]\.\s+Got value: (.*)')
 
 # names that several classes have, and what W&B's sweeps send for nothing
 MEANT = {
@@ -94,11 +97,17 @@ def add_options(parser: LightningArgumentParser, seed: int | None) -> None:
     parser.add_argument("--pictures", type=bool, default=True, help="whether fit draws the run's pictures")
 
 
+def _words(quoted: str) -> str:
+    return quoted.replace("'", "")
+
+
 def _cause_first(message: str) -> str:
     """Return jsonargparse's message; of one about a value that is of none of several types, what names the cause.
 
     A value that fits none has a reason for each type, and most are that it is of another.
     """
+    message = NO_WORD.sub(lambda found: f"{found[1]}: must be one of {_words(found[2])}, got {found[3]}", message)
+    message = WORDS.sub(lambda found: _words(found[1]), message)
     found = UNION.search(message)
     if not found:
         return message
@@ -109,7 +118,10 @@ def _cause_first(message: str) -> str:
     name = f"{key}: " if key else ""
     if causes:
         return f"{name}{'; '.join(causes)}"
-    kinds = [re.sub(r"Expected an? (?:<class '(?:\w+\.)*(\w+)'>)?", r"\1", each) for each in dict.fromkeys(reasons)]
+    kinds = [
+        re.sub(r"Expected an? (?:<class '(?:\w+\.)*(\w+)'>)?", r"\1", each).partition(": ")[0]
+        for each in dict.fromkeys(reasons)
+    ]
     return f"{name}must be one of {', '.join(kinds).replace('NoneType', 'null')}, got {value}"
 
 

@@ -336,3 +336,17 @@ def test_lines_reach_a_pipe_as_they_are_made_and_ctrl_c_ends_with_130(process):
     assert run.returncode == 130
     assert "Traceback" not in err
     assert "--ckpt_path last" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--model.loss=l2", "model.loss: must be one of cross_entropy, rbf_map, rbf_mse, got l2"),
+        ("--model.schedule_interval=hour", "model.schedule_interval: must be one of epoch, step, got hour"),
+        ("--data.styles=round", "data.styles: must be one of all, neat, got round"),
+        ("--model.schedule=cosine", "must be one of constant, onecycle, paper, dot import path string, got cosine"),
+    ],
+)
+def test_a_word_that_is_none_of_a_few_is_refused_with_these(capfd, option, said):
+    assert main(["fit", option]) == 2
+    assert said in capfd.readouterr().err

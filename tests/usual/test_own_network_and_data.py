@@ -46,7 +46,7 @@ def test_a_checkpoint_names_no_code(command, quick, command_line):  # noqa: F811
     [
         ("none.Net", "No module named 'none'"),
         ("tests.training.test_own_classes.Net", "has no attribute 'Net'"),
-        ("lenet6", "must be one of typing.Literal['lenet5', 'lenet5_1998', 'lenet1', 'lenet5_swept']"),
+        ("lenet6", "must be one of lenet5, lenet5_1998, lenet1, lenet5_swept, dot import path string, got lenet6"),
     ],
 )
 def test_a_network_that_is_not_there_is_refused(command, network, said):  # noqa: F811
