@@ -11,12 +11,18 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f"{statistics.mean(values):,.{digits}f}{sd}"
 
 
+def half_width(values: list[float]) -> float:
+    """Give half the width of the 95 % t-interval of the mean; of a single value, 0."""
+    n = len(values)
+    return float(stdtrit(n - 1, 0.975) * statistics.stdev(values) / n**0.5) if n > 1 else 0.0
+
+
 def interval(values: list[float], digits: int = 2) -> str:
     """Give the 95 % t-interval of the mean; of a single value, none."""
     if len(values) < 2:
         return ""
-    half = stdtrit(len(values) - 1, 0.975) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values) - half:,.{digits}f} to {statistics.mean(values) + half:,.{digits}f}"
+    mean, half = statistics.mean(values), half_width(values)
+    return f"{mean - half:,.{digits}f} to {mean + half:,.{digits}f}"
 
 
 def full(values: list[float], digits: int = 2) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from tests.benchmarks import kept
+from tests.benchmarks import frontier, kept
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.processes import ONE, THREADS, TWO, WAYS
 from tests.benchmarks.startup import COMMANDS, YARDSTICK
@@ -314,6 +314,7 @@ def main() -> None:
     kept.publish()
     for document in DOCUMENTS:
         document.write_text(written(document.read_text()))
+    frontier.draw(frontier.points(kept.published)).savefig(kept.ROOT / "docs" / "frontier.png", dpi=110)
 
 
 if __name__ == "__main__":
