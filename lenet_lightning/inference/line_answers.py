@@ -201,7 +201,7 @@ def _box(found: Found, box: Box, scale: float) -> Box:
 
 def _doubt(found: Found, line: Line, row: Hypothesis) -> float:
     """Return what the row's probability is multiplied by for what looks unlike a row of digits."""
-    doubt = _DROPPED if line.dropped or found.crowded else 1.0
+    doubt = _DROPPED if line.dropped or row.left_out or found.crowded else 1.0
     doubt *= _CUT if any(part.cut for part in line.parts) else 1.0
     return float(doubt * _WIDE ** sum(map(is_wide, row.segments)))
 
@@ -217,7 +217,7 @@ def _notices(found: Found, rows: Sequence[Hypothesis]) -> list[str]:
         notices.append(f"read with the picture turned to the {'left' if found.turned == 1 else 'right'}")
     if found.crowded:
         notices.append("more marks than digits: the smaller ones were left out")
-    if dropped := sum(line.dropped for line in found.lines):
+    if dropped := sum(line.dropped for line in found.lines) + sum(row.left_out for row in rows):
         notices.append(f"{dropped} mark{'s' if dropped > 1 else ''} beside the digits left out")
     if wide := sum(is_wide(segment) for row in rows for segment in row.segments):
         notices.append(f"{wide} wider than a digit: two that touch?")

@@ -98,16 +98,6 @@ def frame_rows(picture: Picture, invert: str = "auto") -> FramedRows:
     return FramedRows(tuple(found), scale, _joined([*([] if found[0].lines else ["blank"]), *notices]))
 
 
-def frame_line(picture: Picture, invert: str = "auto") -> list[Framed]:
-    """Frame what stands apart in the rows of a picture, in the order of reading; one blank for a blank picture.
-
-    Arguments and errors are those of `frame`.
-    """
-    rows = frame_rows(picture, invert)
-    parts = [Framed(part.image, rows.notice) for line in rows.found[0].lines for part in line.parts]
-    return parts or [Framed(None, rows.notice)]
-
-
 def _joined(notices: list[str]) -> str | None:
     return "; ".join(notices) or None
 

@@ -26,6 +26,9 @@ _ASTRAY = 5e-4  # the probability that the reader meets a row unlike those it ha
 _CUT = 0.1
 # a digit is hardly wider than this part of its height: what the logarithm of its probability loses per height
 _SQUARE, _UNLIKELY = 1.15, 8.0
+# what that logarithm loses per column between the pieces of a digit, beyond the first ones, and for what stands apart
+# and is taken for no digit and no piece of one
+_BROKEN, _WHOLE, _LEFT_OUT = 0.3, 2.0, 3.0
 _TOO_WIDE = 1.35  # what is wider than this part of its height is no digit
 _FAINTEST = 0.15  # of the strongest ink of the strip
 _LEAST = 1e-6  # a probability
@@ -40,21 +43,27 @@ class Segment:
         image: (28, 28), uint8.
         parts: the first and the last part of the line that it belongs to.
         cut: whether it is only a piece of what stands apart.
+        gap: columns between its pieces, together.
     """
 
     columns: tuple[float, float]
     image: np.ndarray
     parts: tuple[int, int]
     cut: bool = False
+    gap: float = 0.0
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A way to read a row: its segments, of each the digit and the log-probabilities (10,)."""
+    """A way to read a row: its segments, of each the digit and the log-probabilities (10,).
+
+    Of the line's parts some may be left out.
+    """
 
     segments: tuple[Segment, ...]
     digits: tuple[int, ...]
     logs: tuple[np.ndarray, ...]
+    left_out: int
     reader: float
 
     @property
@@ -71,7 +80,8 @@ class Hypothesis:
         )
         # the network of single digits is sure of several, too, seen as one
         wide = sum(max(0.0, (each.columns[1] - each.columns[0]) / TALL - _SQUARE) for each in self.segments)
-        return float(likely - _UNLIKELY * wide)
+        broken = sum(max(0.0, each.gap - _WHOLE) for each in self.segments)
+        return float(likely - _UNLIKELY * wide - _BROKEN * broken - _LEFT_OUT * self.left_out)
 
     @property
     def total(self) -> float:
@@ -102,7 +112,7 @@ def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list
         for segments in choices:
             logs = tuple(known[segment.columns] for segment in segments)
             read.append((tuple(segments), tuple(int(log.argmax()) for log in logs), logs))
-        return _scored(read, scores)
+        return _scored(line, read, scores)
 
     apart = [Segment(part.columns, part.image, (at, at)) for at, part in enumerate(line.parts)]
     tried = hypotheses([apart])
@@ -111,12 +121,12 @@ def search(line: Line, reading: Reading, logits: Logits, scores: Scores) -> list
     if as_read := _as_read(line, reading):
         tried += hypotheses([as_read])
         read = tuple(each.digit for each in reading.digits)
-        tried += _scored([(tried[-1].segments, read, tried[-1].logs)], scores)
+        tried += _scored(line, [(tried[-1].segments, read, tried[-1].logs)], scores)
     best = max(tried, key=lambda each: each.total)
     while True:
         choices = list(_changes(line, best.segments, centres))
         others = hypotheses(choices) if choices else []
-        others += _scored([*_substitutions(best)], scores)
+        others += _scored(line, [*_substitutions(best)], scores)
         tried += others
         better = max(others, key=lambda each: each.total, default=best)
         if better.total <= best.total + 1e-9:
@@ -132,12 +142,16 @@ def is_wide(segment: Segment) -> bool:
 
 
 def _scored(
-    read: Sequence[tuple[tuple[Segment, ...], tuple[int, ...], tuple[np.ndarray, ...]]], scores: Scores
+    line: Line, read: Sequence[tuple[tuple[Segment, ...], tuple[int, ...], tuple[np.ndarray, ...]]], scores: Scores
 ) -> list[Hypothesis]:
     if not read:
         return []
     reader = scores(["".join(map(str, digits)) for _, digits, _ in read])
-    return [Hypothesis(*each, float(score)) for each, score in zip(read, reader, strict=True)]
+    hypotheses = []
+    for each, score in zip(read, reader, strict=True):
+        covered = {part for segment in each[0] for part in range(segment.parts[0], segment.parts[1] + 1)}
+        hypotheses.append(Hypothesis(*each, len(line.parts) - len(covered), float(score)))
+    return hypotheses
 
 
 def _substitutions(best: Hypothesis) -> list[tuple[tuple[Segment, ...], tuple[int, ...], tuple[np.ndarray, ...]]]:
@@ -158,7 +172,8 @@ def _changes(line: Line, segments: Sequence[Segment], centres: Sequence[float]) 
         if other.columns[0] - one.columns[1] < _NEAR and right - left <= _ONE:
             image = framed(line.strip, left, right)
             if image is not None:
-                both = Segment((left, right), image, (one.parts[0], other.parts[1]))
+                gap = one.gap + other.gap + max(0.0, other.columns[0] - one.columns[1])
+                both = Segment((left, right), image, (one.parts[0], other.parts[1]), gap=gap)
                 changed.append([*segments[:at], both, *segments[at + 2 :]])
     for at, segment in enumerate(segments):
         for cuts in _cuts(line.strip, segment, centres):
@@ -197,12 +212,13 @@ def _as_read(line: Line, reading: Reading) -> list[Segment]:
                 continue
             left = min(other.columns[0] for other in line.parts[first:last])
             right, parts = max(other.columns[1] for other in line.parts[first:last]), (first, last - 1)
+            gap = sum(max(0.0, b.columns[0] - a.columns[1]) for a, b in pairwise(line.parts[first:last]))
         else:
-            left, right, parts = each.left, each.right, (part, part)
+            left, right, parts, gap = each.left, each.right, (part, part), 0.0
         image = framed(line.strip, left, right)
         if image is None:
             return []
-        segments.append(Segment((left, right), image, parts, home.count(part) > 1))
+        segments.append(Segment((left, right), image, parts, home.count(part) > 1, gap))
     return segments
 
 

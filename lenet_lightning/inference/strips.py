@@ -11,6 +11,8 @@ STRIP = 28  # pixels, the height of a strip
 TALL = 20  # of a tall digit in it
 _LONGEST = 4000  # columns of a strip
 _TALLEST = 1.4  # of the usual height: what is higher is cut
+# rows of a strip above and below its digits; one that is not out of it by more than the second is left where it is
+_MARGIN, _SLIGHT = 2, 1
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,16 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
         ]
     )
     blurred = cv2.GaussianBlur(strength, (0, 0), max(0.1, 0.35 / scale))
-    strip = cv2.warpAffine(
-        blurred, back, (width, STRIP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT
-    )
+    strip = _seen(blurred, back, width)
+    to_picture = back / close.scale + [[0, 0, left], [0, 0, top]]
+    for digit, box, (_, column) in zip(digits, boxes, middle, strict=True):
+        upper, lower = (box[:, 0] - centre - lean * (column - middle[0, 1])) * close.scale * scale + STRIP / 2
+        down = _down(upper, lower)
+        if abs(down) > _SLIGHT:
+            mask = cv2.dilate(np.isin(ink.labels, digit + 1).astype(np.float32), np.ones((3, 3)))
+            strip *= 1 - _seen(mask, to_picture, width)
+            alone = _seen(blurred, _moved(back, down), width) * _seen(mask, _moved(to_picture, down), width)
+            strip = np.maximum(strip, alone)
     pixels = (255 * strip / max(strip.max(), 1e-6)).round().clip(0, 255).astype(np.uint8)
     parts = []
     for digit, box in zip(digits, boxes, strict=True):
@@ -133,6 +142,23 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
         float(boxes[:, 1, 0].max() * ink.by),
         dropped,
     )
+
+
+def _seen(image: np.ndarray, from_strip: np.ndarray, width: int) -> np.ndarray:
+    """Return a strip of an image, (28, width), by the affine map (2, 3) of the strip's points to the image's."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image, from_strip, (width, STRIP), flags=flags, borderMode=cv2.BORDER_CONSTANT))
+
+
+def _down(upper: float, lower: float) -> float:
+    """Return by how many rows a digit must be moved down, below 0 up, to be whole in a strip."""
+    if lower - upper > STRIP - 2 * _MARGIN:
+        return (STRIP - upper - lower) / 2
+    return max(0.0, _MARGIN - upper) + min(0.0, STRIP - _MARGIN - lower)
+
+
+def _moved(from_strip: np.ndarray, down: float) -> np.ndarray:
+    return from_strip - np.array([[0, 0, from_strip[0, 1]], [0, 0, from_strip[1, 1]]]) * down
 
 
 def usual(heights: np.ndarray) -> float:

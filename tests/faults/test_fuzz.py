@@ -103,8 +103,9 @@ def test_any_array_is_framed(shape, seed, kind, invert):
         grey = np.kron(rng.integers(0, 2, shape, np.uint8) * 255, np.ones((3, 3), np.uint8))
     if kind == "few":
         grey = np.where(rng.random(shape) < 0.02, 0, 255).astype(np.uint8)
-    for framed in (picture.frame(grey, invert), *picture.frame_line(grey, invert)):
-        assert framed.pixels is None or (framed.pixels.shape == (28, 28) and framed.pixels.max() == 255)
+    parts = (part for line in picture.frame_rows(grey, invert).found[0].lines for part in line.parts)
+    for pixels in (picture.frame(grey, invert).pixels, *(part.image for part in parts)):
+        assert pixels is None or (pixels.shape == (28, 28) and pixels.max() == 255)
 
 
 KEYS = st.sampled_from(

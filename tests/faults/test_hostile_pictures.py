@@ -237,7 +237,7 @@ from lenet_lightning.inference import picture
 megabytes = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 before = megabytes()
 error = ""
-for read in (picture.frame, picture.frame_line, lambda path: picture.thumbnail(path, 140)):
+for read in (picture.frame, picture.frame_rows, lambda path: picture.thumbnail(path, 140)):
     start = time.process_time()
     try:
         read(sys.argv[1])

@@ -104,7 +104,7 @@ MANY = {
 
 @pytest.mark.parametrize("kind", MANY)
 def test_several_pictures_are_counted_and_refused(framed, kind):
-    for frame in (picture.frame, picture.frame_line):
+    for frame in (picture.frame, picture.frame_rows):
         with pytest.raises(UsageError, match=r"must be one picture, got 3 in .*; pass each: \[recognizer"):
             frame(MANY[kind](framed))
 

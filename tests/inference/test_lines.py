@@ -26,6 +26,17 @@ def plain():
     return row((4, 7, 1, 0))
 
 
+@pytest.mark.parametrize("by", [-44, 44])
+@pytest.mark.parametrize("which", range(4))
+def test_a_digit_that_is_higher_or_lower_than_its_row_is_read(recognizer, plain, which, by):
+    grey, boxes = plain
+    left, _, right, _ = boxes[which]
+    moved = grey.copy()
+    moved[:, left - 8 : right + 8] = np.roll(grey[:, left - 8 : right + 8], by, 0)
+    answer = recognizer.line(moved)
+    assert answer.text == "4710" and answer.notice is None
+
+
 def ruled(grey, first, step, level=120, width=2):
     lined = grey.copy()
     for top in range(first, grey.shape[0], step):

@@ -52,7 +52,7 @@ def test_the_digit_of_each_file_is_read(read, tmp_path, case):
 def test_a_bad_file_is_one_line_that_names_it(tmp_path, case):
     path = tmp_path / case.name
     case.make(path)
-    for frame in (picture.frame, picture.frame_line):
+    for frame in (picture.frame, picture.frame_rows):
         with pytest.raises(RunError) as caught:
             frame(path)
         assert corpus.without_count(str(caught.value)) == f"{path}: {case.error}"
@@ -178,10 +178,12 @@ GREY = np.asarray(corpus.seven())
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.sampled_from(picture.INVERT))
 def test_any_pixels_are_a_framed_digit_or_blank(pixels, invert):
-    found = picture.frame(pixels, invert)
-    for each in (found, *picture.frame_line(pixels, invert)):
-        assert (each.pixels is None) == ("blank" in (each.notice or ""))
-        assert each.pixels is None or (each.pixels.shape, each.pixels.dtype) == ((28, 28), np.uint8)
+    found, rows = picture.frame(pixels, invert), picture.frame_rows(pixels, invert)
+    parts = [part.image for line in rows.found[0].lines for part in line.parts]
+    for each, notice in (((found.pixels,), found.notice), (parts, rows.notice)):
+        inked = [image for image in each if image is not None]
+        assert (not inked) == ("blank" in (notice or ""))
+        assert all((image.shape, image.dtype) == ((28, 28), np.uint8) for image in inked)
 
 
 def test_invert_sets_which_is_ink(upright):
@@ -222,5 +224,5 @@ def test_two_digits_are_noticed():
 
 def test_a_row_is_read_left_to_right(read):
     row = np.concatenate([np.asarray(corpus.drawn(*digit)) for digit in (corpus.FOUR, [corpus.ONE], [corpus.SEVEN])], 1)
-    assert [answer.digit for answer in read.answers(picture.frame_line(row))] == [4, 1, 7]
-    assert picture.frame_line(np.zeros((50, 90), np.uint8)) == [picture.Framed(None, "blank")]
+    assert read.line(row).text == "417"
+    assert picture.frame_rows(np.zeros((50, 90), np.uint8)).notice == "blank"
