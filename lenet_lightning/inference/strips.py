@@ -119,9 +119,9 @@ def line(ink: Ink, digits: list[np.ndarray], dropped: int) -> Line | None:
         upper, lower = (box[:, 0] - centre - lean * (column - middle[0, 1])) * close.scale * scale + STRIP / 2
         down = _down(upper, lower)
         if abs(down) > _SLIGHT:
-            mask = cv2.dilate(np.isin(ink.labels, digit + 1).astype(np.float32), np.ones((3, 3)))
-            strip *= 1 - _seen(mask, to_picture, width)
-            alone = _seen(blurred, _moved(back, down), width) * _seen(mask, _moved(to_picture, down), width)
+            own = cv2.dilate(np.isin(ink.labels, digit + 1).astype(np.float32), np.ones((3, 3)))
+            strip *= 1 - _seen(own, to_picture, width)
+            alone = _seen(blurred, _moved(back, down), width) * _seen(own, _moved(to_picture, down), width)
             strip = np.maximum(strip, alone)
     pixels = (255 * strip / max(strip.max(), 1e-6)).round().clip(0, 255).astype(np.uint8)
     parts = []
