@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
@@ -136,7 +137,8 @@ def _run(args: list[str]) -> int:
             _imported()
             return light.main(args[1:])
         # pydantic searches all modules for the source of each of its classes: half a second less while there are few
-        import_module("wandb.apis.public")
+        with suppress(Exception):  # an invalid variable of W&B's: its logger says so, and goes on without
+            import_module("wandb.apis.public")
         recipes, cli = map(import_module, ("lenet_lightning.recipes", "lenet_lightning.training.cli"))
         _imported()
         cli.main(args, recipes.classifier, recipes.mnist, recipes.DEFAULT_CONFIG)
