@@ -137,7 +137,7 @@ def _run(args: list[str]) -> int:
             _imported()
             return light.main(args[1:])
         # pydantic searches all modules for the source of each of its classes: half a second less while there are few
-        with suppress(Exception):  # an invalid variable of W&B's: its logger says so, and goes on without
+        with suppress(Exception):  # an invalid variable: the logger reports it later and ignores it
             import_module("wandb.apis.public")
         recipes, cli = map(import_module, ("lenet_lightning.recipes", "lenet_lightning.training.cli"))
         _imported()

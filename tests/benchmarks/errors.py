@@ -1,4 +1,4 @@
-"""The test samples that nearly all networks miss: the picture in docs/record.md, and the figures beside it.
+"""The test samples that nearly all of some networks miss, as a picture and as figures.
 
     python -m tests.benchmarks.errors runs/seeds-record/*/2*/weights.safetensors ...
 
