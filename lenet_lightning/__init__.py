@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from lenet_lightning.evaluation import plots
     from lenet_lightning.inference.recognizer import Recognizer
     from lenet_lightning.networks.lenet5 import LeNet5
+    from lenet_lightning.training.callbacks.first_layer import FrozenFirstLayer
     from lenet_lightning.training.callbacks.weight_average import WeightAverage
     from lenet_lightning.training.classifier import DigitClassifier
 
-__all__ = ["DigitClassifier", "LeNet5", "MNISTDataModule", "Recognizer", "WeightAverage", "plots"]
+__all__ = ["DigitClassifier", "FrozenFirstLayer", "LeNet5", "MNISTDataModule", "Recognizer", "WeightAverage", "plots"]
 
 # torch and Lightning take seconds to import: `--help` should not wait for them
 _HOMES = {
     "DigitClassifier": "training.classifier",
+    "FrozenFirstLayer": "training.callbacks.first_layer",
     "LeNet5": "networks.lenet5",
     "MNISTDataModule": "data.datamodule",
     "Recognizer": "inference.recognizer",

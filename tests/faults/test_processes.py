@@ -62,7 +62,9 @@ def test_two_processes_see_every_digit_once_and_write_once(on_fakes, tmp_path):
     # undistorted, so that a digit can be known again
     still = [f"--data.distortion.{name}=0" for name in ("rotation", "scale", "shift", "shear", "elastic")]
     watched = "--trainer.callbacks=[tests.faults.noise.Watch]"
-    code, out, err = run(on_fakes, tmp_path, *TWO, *still, watched, WANDB_MODE="offline")
+    # each waits for the gradients of the other: this one must not freeze anything
+    frozen = ("--trainer.callbacks+=lenet_lightning.FrozenFirstLayer", "--trainer.callbacks.after=0.5")
+    code, out, err = run(on_fakes, tmp_path, *TWO, *still, watched, *frozen, WANDB_MODE="offline")
     assert (code, err) == (0, "")
 
     seen = [(tmp_path / f"seen-{rank}").read_text().split("\n")[:-1] for rank in (0, 1)]

@@ -16,21 +16,20 @@ QUIET = [
 ]
 
 
-def fit(model, digits, epochs, batch_size=20, callbacks=(), **settings):
+def fit(model, digits, epochs, batch_size=20, callbacks=(), ckpt_path=None, **settings):
     loader = DataLoader(TensorDataset(*digits), batch_size)
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         callbacks=list(callbacks),
-        **settings,
+        **({"enable_checkpointing": False} | settings),
     )
-    trainer.fit(model, loader, loader)
+    trainer.fit(model, loader, loader, ckpt_path=ckpt_path)
     return trainer
 
 
