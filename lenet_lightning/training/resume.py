@@ -17,8 +17,9 @@ VERSION = 5
 # where the data are is no part of what is trained
 PLACES = ("data.root", "data.mirrors")
 
-# what the number of steps follows from, which one cycle and a distortion that weakens are made for
+# what the number of steps follows from: one cycle, a distortion that weakens and FrozenFirstLayer are made for it
 LENGTH = ("max_epochs", "max_steps")
+MADE_FOR_IT = "one cycle, a distortion that weakens and a layer that is frozen"
 
 # what else of the trainer the weights, or the choice of the best ones, depend on
 STEADY = (
@@ -70,12 +71,14 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     fixed = {part: config[part] for part in ("seed_everything", "model", "averaging", "data")} | {"version": VERSION}
     fixed["trainer"] = {name: USUAL.get(name) if trainer[name] is None else trainer[name] for name in STEADY}
     fixed["trainer"]["gradient_clip_val"] = float(fixed["trainer"]["gradient_clip_val"])
-    weakens = config["data"]["distortion"].get("end", 1.0) != 1
-    if config["model"].get("schedule") == "onecycle" or weakens:
-        fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
     callbacks = trainer["callbacks"] or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     active = [each for each in callbacks if each["class_path"].rsplit(".", 1)[-1] not in PASSIVE]
+    strengths = dict(config["data"]["distortion"])
+    weakens = strengths.pop("end", 1.0) != 1 and any(strengths.values())
+    freezes = any(each["class_path"].endswith(".FrozenFirstLayer") for each in active)
+    if config["model"].get("schedule") == "onecycle" or weakens or freezes:
+        fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
     # as text: a value to compare, not settings to take apart
     fixed["trainer"]["callbacks"] = json.dumps(active, sort_keys=True)
     return {name: value for name, value in _flat(fixed) if name not in PLACES and EARLIER.get(name) != value}
@@ -127,11 +130,7 @@ def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], traine
             for name in changed[:3]
         )
         fixed = "trainer.max_epochs" in before and any(name.removeprefix("trainer.") in LENGTH for name in changed)
-        reason = (
-            "neither one cycle nor a distortion that weakens can be lengthened or shortened"
-            if fixed
-            else "a run ends with what it began with"
-        )
+        reason = f"{MADE_FOR_IT} cannot be lengthened or shortened" if fixed else "a run ends with what it began with"
         raise UsageError(f"{values} to resume from {path}: {reason}; leave --ckpt_path out to train from the start")
     if len(states) != trainer.world_size:
         raise UsageError(
@@ -194,7 +193,7 @@ def finished_line(checkpoint: dict[str, Any]) -> str:
     done = checkpoint["epoch"] + 1
     fixed = "trainer.max_epochs" in checkpoint[RECIPE]
     longer = f"for more: --trainer.max_epochs {2 * done}"
-    how = "neither one cycle nor a distortion that weakens can be lengthened" if fixed else longer
+    how = f"{MADE_FOR_IT} cannot be lengthened" if fixed else longer
     return f"finished     all {done} epochs are trained; {how}"
 
 

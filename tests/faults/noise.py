@@ -14,7 +14,8 @@ class Noise(Callback):
     def on_after_backward(self, trainer, pl_module):
         strength = 0.01 * random.random() * np.random.rand()
         for weights in pl_module.network.parameters():
-            weights.grad += strength * torch.randn_like(weights)
+            if weights.requires_grad:  # FrozenFirstLayer's are not trained any more
+                weights.grad += strength * torch.randn_like(weights)
 
 
 class NoiseAndPause(Noise):

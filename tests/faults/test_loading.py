@@ -120,8 +120,16 @@ def test_13_without_a_run_nothing_is_gone_on_with_or_evaluated(run_line, tmp_pat
 
 @pytest.fixture(scope="module")
 def finished(reference):
-    """Two runs of 3 epochs: one-cycle and at a constant rate."""
-    return {"onecycle": reference(), "constant": reference("--model.schedule=constant")}
+    """Runs of 3 epochs: one-cycle, and at a constant rate: as it is, with a distortion that weakens, with a frozen layer."""
+    constant = "--model.schedule=constant"
+    return {
+        "onecycle": reference(),
+        "constant": reference(constant),
+        "weakens": reference(constant, "--data.distortion.end=0.5"),
+        "freezes": reference(
+            constant, "--trainer.callbacks=lenet_lightning.FrozenFirstLayer", "--trainer.callbacks.after=0.5"
+        ),
+    }
 
 
 REFUSED = [
@@ -136,10 +144,9 @@ REFUSED = [
     ("constant", "--data.distortion.elastic=0", "data.distortion.elastic must be 0.6, got 0.0"),
     ("constant", "--trainer.max_epochs=2", "trainer.max_epochs must be 3 or more"),
     ("constant", "--trainer.max_steps=99", "trainer.max_steps must be left out"),
-    (
-        "onecycle",
-        "--trainer.max_epochs=4",
-        "neither one cycle nor a distortion that weakens can be lengthened or shortened",
+    *(
+        (run, "--trainer.max_epochs=4", "cannot be lengthened or shortened")
+        for run in ("onecycle", "weakens", "freezes")
     ),
     ("onecycle", "--trainer.limit_train_batches=7", "trainer.limit_train_batches must be 6, got 7"),
     ("constant", "--trainer.precision=bf16-mixed", "trainer.precision must be 32-true, got bf16-mixed"),
@@ -159,7 +166,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "flag", "reason"), REFUSED, ids=[flag for _, flag, _ in REFUSED])
+@pytest.mark.parametrize(("schedule", "flag", "reason"), REFUSED, ids=[" ".join(each[:2]) for each in REFUSED])
 def test_14_a_flag_that_contradicts_the_checkpoint_is_refused(run_line, tmp_path, finished, schedule, flag, reason):
     run = tmp_path / "runs" / finished[schedule].name
     run.mkdir(parents=True)

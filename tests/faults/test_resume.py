@@ -79,7 +79,10 @@ def test_01_a_finished_run_says_so(start, reference, tmp_path):
     before = (the_run(tmp_path) / "last.ckpt").read_bytes()
     code, out, err = start(tmp_path, *RESUME).wait()
     assert (code, err) == (0, "")
-    assert "all 3 epochs are trained; neither one cycle nor a distortion that weakens can be lengthened" in out
+    assert (
+        "all 3 epochs are trained; one cycle, a distortion that weakens and a layer that is frozen cannot be lengthened"
+        in out
+    )
     assert (the_run(tmp_path) / "last.ckpt").read_bytes() == before
     assert_equal_runs(the_run(tmp_path), reference())
 
