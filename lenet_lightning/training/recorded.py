@@ -19,7 +19,8 @@ MOST_DEPTH = 20
 
 # one name below these, so that nothing but them is imported; no logger that talks to an address of the file's choosing
 TRUSTED = re.compile(
-    r"torch\.optim\.(lr_scheduler\.)?\w+|lightning\.pytorch\.cli\.ReduceLROnPlateau|lenet_lightning\.(training|historical)(\.\w+)+"
+    r"torch\.optim\.(lr_scheduler\.)?\w+|lightning\.pytorch\.cli\.ReduceLROnPlateau"
+    r"|lenet_lightning\.[A-Z]\w+|lenet_lightning\.(training|historical)(\.\w+)+"
     r"|lightning\.pytorch\.(callbacks|profilers|strategies)\.\w+"
     r"|lightning\.pytorch\.loggers\.(CSVLogger|TensorBoardLogger)"
 )

@@ -120,7 +120,7 @@ def test_13_without_a_run_nothing_is_gone_on_with_or_evaluated(run_line, tmp_pat
 
 @pytest.fixture(scope="module")
 def finished(reference):
-    """Runs of 3 epochs: one-cycle, and at a constant rate: as it is, with a distortion that weakens, with a frozen layer."""
+    """Runs of 3 epochs: one-cycle, and at a constant rate: so, with a weakening distortion, with a frozen layer."""
     constant = "--model.schedule=constant"
     return {
         "onecycle": reference(),
