@@ -62,8 +62,7 @@ class MNISTDataModule(LightningDataModule):
         batch_size: BatchSize = 256,
         val_size: ValidationSize = 5_000,
         split_seed: SplitSeed = 0,
-        # it is frozen
-        distortion: Distortion = Distortion(rotation=10.0, scale=0.1, shift=1.5, shear=0.1, elastic=0.6),  # noqa: B008
+        distortion: Distortion = Distortion(10.0, 0.1, 1.5, 0.1, 0.6, end=0.3),  # noqa: B008  # it is frozen
         mean: Mean | None = None,
         std: Std | None = None,
         name: FolderName | None = None,

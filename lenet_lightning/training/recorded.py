@@ -50,6 +50,8 @@ def settings(path: Path) -> dict[str, Any]:
         if not isinstance(tree.get(section, {}), dict):
             got = one_line(tree[section], 60)
             raise RunError(f"{path}: {section} must be a mapping, got {got!r}; pass another one with --config")
+    if isinstance(distortion := tree.get("data", {}).get("distortion"), dict):
+        distortion.setdefault("end", 1.0)  # what versions did that did not know it
     return {name: _plain(value, name, path) for name, value in tree.items() if name not in DROPPED}
 
 

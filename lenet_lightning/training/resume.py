@@ -49,9 +49,6 @@ USUAL = {
     "benchmark": False,
 }
 
-# what earlier versions did not know, and what they did
-EARLIER = {"data.distortion.end": 1.0}
-
 # these change neither weights nor which of them are kept
 PASSIVE = (
     "DeviceStatsMonitor",
@@ -75,13 +72,16 @@ def recipe_of(config: dict[str, Any]) -> dict[str, Any]:
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     active = [each for each in callbacks if each["class_path"].rsplit(".", 1)[-1] not in PASSIVE]
     strengths = dict(config["data"]["distortion"])
-    weakens = strengths.pop("end", 1.0) != 1 and any(strengths.values())
+    end = strengths.pop("end", 1.0)
+    weakens = end != 1 and any(strengths.values())
+    # noted only where it means something: earlier versions did not know it
+    fixed["data"] = config["data"] | {"distortion": strengths | ({"end": end} if weakens else {})}
     freezes = any(each["class_path"].endswith(".FrozenFirstLayer") for each in active)
     if config["model"].get("schedule") == "onecycle" or weakens or freezes:
         fixed["trainer"] |= {name: trainer[name] for name in LENGTH}
     # as text: a value to compare, not settings to take apart
     fixed["trainer"]["callbacks"] = json.dumps(active, sort_keys=True)
-    return {name: value for name, value in _flat(fixed) if name not in PLACES and EARLIER.get(name) != value}
+    return {name: value for name, value in _flat(fixed) if name not in PLACES}
 
 
 def check(checkpoint: dict[str, Any], path: Path, recipe: dict[str, Any], trainer: Trainer) -> None:

@@ -29,6 +29,8 @@ SHORT = (
     "--data.val_size=1000",
     "--data.batch_size=32",
 )
+# a run that can be lengthened
+CONSTANT = ("--model.schedule=constant", "--data.distortion.end=1")
 
 
 def pytest_collection_modifyitems(items):

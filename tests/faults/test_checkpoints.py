@@ -12,9 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lenet_lightning.training import checkpoints
 from lenet_lightning.training.cli import CLI
-from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
-
-CONSTANT = "--model.schedule=constant"
+from tests.faults.conftest import CONSTANT, SHORT, assert_equal_runs, rows, the_run
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def fill(disk, but_for):
     ("but_for", "said"), [(600_000, "best.ckpt: cannot be written"), (0, "must be writable to resume this run")]
 )
 def test_07_a_full_disk_ends_the_run_and_harms_nothing(start, reference, tmp_path, small_disk, but_for, said):
-    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(tmp_path)
     kept = ("last.ckpt", "best.ckpt", "metrics.csv", "config.yaml", "weights.safetensors")
     before = {each: (run / each).read_bytes() for each in kept}
@@ -56,7 +54,7 @@ def test_07_a_full_disk_ends_the_run_and_harms_nothing(start, reference, tmp_pat
         assert (run / each).read_bytes() == before[each]
     filler.unlink()
     assert start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_epochs=3").wait()[0] == 0
-    assert_equal_runs(run, reference(CONSTANT))
+    assert_equal_runs(run, reference(*CONSTANT))
 
 
 @pytest.fixture
@@ -76,7 +74,7 @@ def test_08_an_unwritable_folder_ends_the_command_before_the_first_step(start, n
 
 
 def test_08_a_run_that_became_unwritable_is_not_resumed(start, not_writable):
-    assert start(not_writable, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(not_writable, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(not_writable)
     before = {path: path.read_bytes() for path in run.iterdir()}
     resume = ("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
@@ -98,7 +96,7 @@ def test_09_last_is_the_last_epoch_and_best_the_best(start, tmp_path):
 
 
 def test_09_a_run_that_was_moved_still_knows_its_best(start, tmp_path):
-    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", CONSTANT, "--trainer.max_epochs=2")
+    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", *CONSTANT, "--trainer.max_epochs=2")
     assert start(tmp_path, "fit", *SHORT, *spoilt).wait()[0] == 0
     moved = the_run(tmp_path).rename(tmp_path / "runs" / "29990101-000000-moved")
     best = (moved / "best.ckpt").read_bytes()
@@ -160,7 +158,7 @@ def victim(tmp_path):
 @pytest.mark.parametrize("of", ["victim", "victim/best.ckpt"])
 @pytest.mark.parametrize("run_is_link", [False, True])
 def test_a_checkpoint_removes_nothing_when_it_is_resumed(start, tmp_path, victim, of, run_is_link):
-    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(tmp_path)
     if run_is_link:
         run.rename(tmp_path / "disk")
@@ -181,7 +179,7 @@ def test_a_checkpoint_removes_nothing_through_a_callback_of_the_users(start, tmp
         "--trainer.callbacks.monitor=val/acc",
         "--trainer.callbacks.mode=max",
     )
-    assert start(tmp_path, "fit", *SHORT, CONSTANT, *theirs, "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, *theirs, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(tmp_path)
     (kept,) = (tmp_path / "theirs").iterdir()
     aim(run / "last.ckpt", f"{tmp_path}/theirs/../{of}", str(tmp_path / "theirs"))
@@ -201,7 +199,7 @@ def test_no_checkpoint_holds_a_path(start, tmp_path):
 
 
 def test_a_link_in_the_place_of_a_checkpoint_is_replaced_and_not_followed(start, tmp_path):
-    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     run = the_run(tmp_path)
     before = {}
     for name in ("last.ckpt", "best.ckpt"):

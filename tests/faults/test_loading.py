@@ -8,7 +8,7 @@ import torch
 
 from lenet_lightning.__main__ import main
 from lenet_lightning.training import checkpoints
-from tests.faults.conftest import SHORT, differences, the_run
+from tests.faults.conftest import CONSTANT, SHORT, differences, the_run
 
 # each command that loads a checkpoint, with the checkpoint's name to come
 COMMANDS = {
@@ -61,7 +61,7 @@ def test_11_a_malicious_pickle_is_not_run(run_line, tmp_path, monkeypatch, verb,
 
 @pytest.mark.parametrize("verb", ["fit", "validate", "predict", "export"])
 def test_11_hyper_parameters_that_name_code_are_ignored(start, tmp_path, verb):
-    assert start(tmp_path, "fit", *SHORT, "--model.schedule=constant", "--trainer.max_epochs=1").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=1").wait()[0] == 0
     path = the_run(tmp_path) / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     code = "tests.faults.injected.touch"
@@ -121,13 +121,12 @@ def test_13_without_a_run_nothing_is_gone_on_with_or_evaluated(run_line, tmp_pat
 @pytest.fixture(scope="module")
 def finished(reference):
     """Runs of 3 epochs: one-cycle, and at a constant rate: so, with a weakening distortion, with a frozen layer."""
-    constant = "--model.schedule=constant"
     return {
         "onecycle": reference(),
-        "constant": reference(constant),
-        "weakens": reference(constant, "--data.distortion.end=0.5"),
+        "constant": reference(*CONSTANT),
+        "weakens": reference("--model.schedule=constant"),
         "freezes": reference(
-            constant, "--trainer.callbacks=lenet_lightning.FrozenFirstLayer", "--trainer.callbacks.after=0.5"
+            *CONSTANT, "--trainer.callbacks=lenet_lightning.FrozenFirstLayer", "--trainer.callbacks.after=0.5"
         ),
     }
 
@@ -192,6 +191,16 @@ def test_14_a_run_of_a_version_that_ordered_its_samples_otherwise_is_refused(run
     assert "was begun by an earlier version" in line
 
 
+def test_14_a_run_of_a_version_that_knew_no_weakening_distortion_is_resumed_without(run_line, tmp_path, finished):
+    run = tmp_path / "runs" / finished["constant"].name
+    shutil.copytree(finished["constant"], run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("    end: 1.0\n", ""))
+    assert config != (run / "config.yaml").read_text()
+    assert run_line("fit", "--ckpt_path=last", "--trainer.max_epochs=4") == (0, "")
+    assert (run / "config.yaml").read_text() == config.replace("max_epochs: 3", "max_epochs: 4")
+
+
 def test_14_a_schedule_that_is_none_is_refused(run_line):
     code, err = run_line("fit", "--model.schedule=cosine")
     assert code == 2
@@ -200,7 +209,7 @@ def test_14_a_schedule_that_is_none_is_refused(run_line):
 
 
 def test_14_an_epoch_cut_short_is_not_gone_on_from(start, tmp_path):
-    cut = ("--model.schedule=constant", "--trainer.max_steps=8")
+    cut = (*CONSTANT, "--trainer.max_steps=8")
     assert start(tmp_path, "fit", *SHORT, *cut).wait()[0] == 0
     code, _, err = start(tmp_path, "fit", "--ckpt_path=last", "--trainer.max_steps=-1").wait()
     assert code == 2
@@ -208,11 +217,10 @@ def test_14_an_epoch_cut_short_is_not_gone_on_from(start, tmp_path):
 
 
 def test_14_flags_that_do_not_contradict_are_honoured(start, reference, tmp_path):
-    constant = ("--model.schedule=constant",)
-    assert start(tmp_path, "fit", *SHORT, *constant, "--trainer.max_epochs=2").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=2").wait()[0] == 0
     ways = ("--trainer.max_epochs=3", "--pictures=false", "--trainer.enable_progress_bar=false")
     code, out, err = start(tmp_path, "fit", "--ckpt_path=last", *ways).wait()
     assert (code, err) == (0, "")
     assert "epoch 3/3" not in out
-    ended = [checkpoints.read_checkpoint(run / "last.ckpt") for run in (the_run(tmp_path), reference(*constant))]
+    ended = [checkpoints.read_checkpoint(run / "last.ckpt") for run in (the_run(tmp_path), reference(*CONSTANT))]
     assert differences(*ended) == []

@@ -6,10 +6,9 @@ import signal
 import pytest
 
 from lenet_lightning.training import checkpoints
-from tests.faults.conftest import SHORT, assert_equal_runs, rows, the_run
+from tests.faults.conftest import CONSTANT, SHORT, assert_equal_runs, rows, the_run
 
 RESUME = ("fit", "--ckpt_path=last")
-CONSTANT = ("--model.schedule=constant",)
 
 
 def test_01_resume_at_an_epochs_end(start, reference, tmp_path):
@@ -89,7 +88,7 @@ def test_01_a_finished_run_says_so(start, reference, tmp_path):
 
 def test_10_a_resume_takes_up_the_number_of_threads(process, tmp_path):
     def weights(root, threads, *options):
-        args = (*SHORT, "--model.schedule=constant", f"--trainer.default_root_dir={root}", *options)
+        args = (*SHORT, *CONSTANT, f"--trainer.default_root_dir={root}", *options)
         running = process("fit", *args, environment={"OMP_NUM_THREADS": str(threads)})
         out, err = running.communicate(timeout=90)
         assert (running.returncode, err) == (0, "")

@@ -13,9 +13,8 @@ from lenet_lightning import run_folders
 from lenet_lightning.atomic import PARTIAL
 from lenet_lightning.errors import RunError, UsageError
 from lenet_lightning.training import checkpoints, runs
-from tests.faults.conftest import SHORT, the_run
+from tests.faults.conftest import CONSTANT, SHORT, the_run
 
-CONSTANT = "--model.schedule=constant"
 RESUME = ("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
 
 
@@ -31,7 +30,7 @@ def run_of(root, name, written, *files):
 @pytest.fixture
 def two_epochs(start, tmp_path):
     """A run that was ended after two of three epochs."""
-    assert start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=2").wait()[0] == 0
+    assert start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=2").wait()[0] == 0
     return the_run(tmp_path)
 
 
@@ -214,7 +213,7 @@ def folder(path):
     ids=["missing", "cut", "another network's", "a folder"],
 )
 def test_a_best_checkpoint_that_is_gone_is_said_before_another_takes_its_place(start, tmp_path, harm, said):
-    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", CONSTANT)
+    spoilt = ("--trainer.callbacks=tests.faults.noise.Spoil", *CONSTANT)
     assert start(tmp_path, "fit", *SHORT, *spoilt, "--trainer.max_epochs=2").wait()[0] == 0
     run = the_run(tmp_path)
     best = run / "best.ckpt"
@@ -277,7 +276,7 @@ def moved(run):
 @pytest.mark.parametrize("logger", ["lenet_lightning.training.loggers.metrics_csv.MetricsCSV", "false"])
 @pytest.mark.parametrize("harm", [removed, removed_with_all_others, moved])
 def test_a_run_whose_folder_goes_ends_and_is_not_begun_again(start, tmp_path, harm, logger):
-    running = start(tmp_path, "fit", *SHORT, CONSTANT, "--trainer.max_epochs=500", f"--trainer.logger={logger}")
+    running = start(tmp_path, "fit", *SHORT, *CONSTANT, "--trainer.max_epochs=500", f"--trainer.logger={logger}")
     running.until_line("epoch   1/500")
     run = the_run(tmp_path)
     for _ in range(100):  # a file that is being written keeps its folder from being removed

@@ -11,7 +11,7 @@ from tests.training.test_cli import the_runs
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")  # Lightning, of the file it took
 def test_weights_that_a_slurm_job_left_are_not_counted_as_the_checkpoints(command, quick, monkeypatch):
-    command("fit", *quick, "--trainer.max_epochs=2", "--model.schedule=constant")
+    command("fit", *quick, "--trainer.max_epochs=2", "--model.schedule=constant", "--data.distortion.end=1")
     (run,) = the_runs()
     shutil.copy(run / "last.ckpt", "runs/hpc_ckpt_1.ckpt")
     last = torch.load(run / "last.ckpt", weights_only=True)
@@ -34,7 +34,7 @@ def test_a_job_that_was_started_again_goes_on_with_each_of_its_runs(command, qui
     job = {"SLURM_JOB_ID": "7"} if restarts[0] == "S" else {"TORCHELASTIC_MAX_RESTARTS": "1"}
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    fit = ("fit", *quick, "--model.schedule=constant")
+    fit = ("fit", *quick, "--model.schedule=constant", "--data.distortion.end=1")
     for seed in (1, 2):
         command(*fit, f"--seed_everything={seed}", "--trainer.max_epochs=1")
     runs = the_runs()

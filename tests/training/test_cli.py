@@ -155,7 +155,7 @@ def test_fit_and_fit_with_the_config_that_it_prints_are_the_same_run(command, qu
 
 
 def test_resume_goes_on_in_the_runs_own_folder(command, quick):
-    command("fit", *quick, "--trainer.max_epochs=1", "--model.schedule=constant")
+    command("fit", *quick, "--trainer.max_epochs=1", "--model.schedule=constant", "--data.distortion.end=1")
     (run,) = the_runs()
     (first,) = metrics(run)
     code, out, err = command("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
@@ -169,7 +169,7 @@ def test_resume_goes_on_in_the_runs_own_folder(command, quick):
 
 
 def test_one_command_begins_a_run_or_goes_on_with_it(command, quick):
-    fit = ("fit", *quick, "--model.schedule=constant", "--ckpt_path=auto")
+    fit = ("fit", *quick, "--model.schedule=constant", "--data.distortion.end=1", "--ckpt_path=auto")
     assert "epoch 1/1" in command(*fit, "--trainer.max_epochs=1")[1]
     (run,) = the_runs()
     code, out, err = command(*fit, "--trainer.max_epochs=2")

@@ -271,7 +271,12 @@ def test_online_the_server_gets_everything(command, server):
 
 def test_a_resumed_run_goes_on_under_the_same_id(command, server):
     folder, _ = server
-    options = ("--pictures=false", "--model.schedule=constant", "--trainer.limit_train_batches=3")
+    options = (
+        "--pictures=false",
+        "--model.schedule=constant",
+        "--data.distortion.end=1",
+        "--trainer.limit_train_batches=3",
+    )
     assert command("fit", *options, "--trainer.max_epochs=1")[0] == 0
     first = json.loads((folder / "run.json").read_text())["name"]
     wandb.teardown()
@@ -522,7 +527,12 @@ def test_sigterm_leaves_no_hanging_client_behind(process, tmp_path):
 
 def test_a_full_disk_under_wandbs_folder_costs_no_run(command, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    options = ("--pictures=false", "--model.schedule=constant", "--trainer.limit_train_batches=3")
+    options = (
+        "--pictures=false",
+        "--model.schedule=constant",
+        "--data.distortion.end=1",
+        "--trainer.limit_train_batches=3",
+    )
     assert command("fit", *options, "--trainer.max_epochs=1")[0] == 0
     wandb.teardown()
     full = the_run() / "wandb"

@@ -138,7 +138,13 @@ def rates():
     return [float(row["lr"]) for row in rows]
 
 
-SGD = ("--trainer.max_epochs=4", "--model.optimizer=SGD", "--model.optimizer.lr=0.01", "--averaging=0")
+SGD = (
+    "--trainer.max_epochs=4",
+    "--model.optimizer=SGD",
+    "--model.optimizer.lr=0.01",
+    "--averaging=0",
+    "--data.distortion.end=1",
+)
 SCHEDULES = {
     ("torch.optim.lr_scheduler.StepLR", "step_size=2", "gamma=0.1"): [0.01, 0.001, 0.001, 0.0001],
     ("CosineAnnealingLR", "T_max=4"): [0.008536, 0.005, 0.001464, 0],
@@ -181,7 +187,7 @@ def test_the_settings_of_a_replaced_optimizer_do_not_leak_into_the_new_one(fit):
 
 def test_a_home_folder_is_expanded(command, fit, quick, tmp_path):  # noqa: F811
     place = "--trainer.default_root_dir=~/r"
-    done(fit(place, "--model.schedule=constant"))
+    done(fit(place, "--model.schedule=constant", "--data.distortion.end=1"))
     (run,) = (path for path in (tmp_path / "home" / "r").iterdir() if not path.is_symlink())
     assert {"config.yaml", "last.ckpt", "metrics.csv", "weights.safetensors"} <= {path.name for path in run.iterdir()}
     assert f"of {run / 'best.ckpt'}" in done(command("validate", place))
