@@ -76,7 +76,6 @@ bench-full: $(INSTALLED) ## every number of README and docs/benchmarks.md, in ho
 	$(VENV) -m tests.benchmarks.startup
 	$(VENV) -m tests.benchmarks.inference
 	$(VENV) -m tests.benchmarks.processes
-	$(VENV) -m tests.benchmarks.seeds configs/record.yaml --seeds 1 2 3 4 5 --jobs 2
 	$(VENV) -m tests.benchmarks.seeds configs/tutorial.yaml --seeds 1 2 3 --jobs 2
 	$(VENV) -m tests.benchmarks.tables
 

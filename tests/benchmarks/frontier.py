@@ -34,7 +34,6 @@ def points(read: Callable[[str], kept.Rows]) -> list[Point]:
     for run, (config, *options) in RUNS.items():
         name = " ".join([config, *(option.rpartition(".")[2].replace("=", " ") for option in options[:1])])
         found += of([row for row in targets if row["run"] == run], name, True)
-    found += of([row for row in read("seeds") if row["config"] == "record.yaml"], "record.yaml", True)
     for peer in PEERS:
         found += of([row for row in read("peers") if row["peer"] == peer], peer.partition(",")[0], False)
     return found
@@ -74,7 +73,7 @@ def draw(shown: list[Point]) -> Figure:
     axes.set_ylim(1.3 * max(errors), min(errors) / 1.25)  # the more accurate, the higher
     axes.set_xlim(min(point.seconds for point in shown) / 1.5, 3 * max(point.seconds for point in shown))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g} s"))
-    axes.set_xlabel("training time (record.yaml on one core, two runs at once)")
+    axes.set_xlabel("training time on two cores")
     axes.set_title("Test accuracy (mean and its 95 % interval) against training time")
     axes.grid(alpha=0.3)
     return figure

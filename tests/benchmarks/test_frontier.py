@@ -5,11 +5,8 @@ ROWS = {
         {"run": "tutorial", "epoch_s": [10.0, 20.0]},
         {"run": "98.75", "test_acc": 99.0, "train_s": 4.0},
         {"run": "98.75", "test_acc": 98.8, "train_s": 6.0},
-        {"run": "default", "test_acc": 99.5, "train_s": 60.0},
-    ],
-    "seeds": [
-        {"config": "record.yaml", "test_acc": 99.6, "train_s": 1000.0},
-        {"config": "tutorial.yaml", "test_acc": 98.6, "train_s": 300.0},
+        {"run": "99.5", "test_acc": 99.5, "train_s": 60.0},
+        {"run": "99.6", "test_acc": 99.6, "train_s": 1000.0},
     ],
     "peers": [{"peer": "train_mnist_fast", "test_acc": 99.1, "train_s": 20.0}],
 }

@@ -9,10 +9,10 @@ ROWS = {
         {"run": "tutorial", "epoch_s": [10.0, 20.0]},
         {"run": "98.75", "config": "fast.yaml", "test_acc": 99.0, "train_s": 7.0},
         {"run": "98.75", "config": "fast.yaml", "test_acc": 99.1, "train_s": 8.0},
-        {"run": "99.3", "config": "fast.yaml", "test_acc": 99.9, "train_s": 1.0},  # fast.yaml with other settings
-        {"run": "default", "config": "default.yaml", "test_acc": 99.5, "train_s": 60.0},
+        {"run": "99.0", "config": "fast.yaml", "test_acc": 99.9, "train_s": 1.0},  # fast.yaml with other settings
+        {"run": "99.5", "config": "default.yaml", "test_acc": 99.5, "train_s": 60.0},
+        {"run": "99.6", "config": "record.yaml", "test_acc": 99.6, "train_s": 1000.0},
     ],
-    "seeds": [{"config": "record.yaml", "test_acc": 99.6, "train_s": 1000.0}],
 }
 
 
