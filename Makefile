@@ -77,6 +77,7 @@ bench-full: $(INSTALLED) ## every number of README and docs/benchmarks.md, in ho
 	$(VENV) -m tests.benchmarks.inference
 	$(VENV) -m tests.benchmarks.processes
 	$(VENV) -m tests.benchmarks.seeds configs/tutorial.yaml --seeds 1 2 3 --jobs 2
+	$(VENV) -m tests.benchmarks.errors runs/targets/99.6/?/2*/weights.safetensors runs/targets/99.5/[1-5]/2*/weights.safetensors
 	$(VENV) -m tests.benchmarks.tables
 
 lock: $(INSTALLED) ## pin the newest versions that pyproject.toml allows

@@ -1,6 +1,6 @@
 """The test samples that nearly all of some networks miss, as a picture and as figures.
 
-    python -m tests.benchmarks.errors runs/seeds-record/*/2*/weights.safetensors ...
+    python -m tests.benchmarks.errors runs/targets/99.6/*/2*/weights.safetensors ...
 
 Kept in runs/benchmarks/errors.json; the picture is written to docs/errors.png.
 """
