@@ -14,8 +14,10 @@ from lenet_lightning.inference.picture import FramedRows
 from lenet_lightning.inference.row_search import Hypothesis, Logits, Scores, Segment, is_wide
 from lenet_lightning.inference.strips import Line
 
-if TYPE_CHECKING:
-    from lenet_lightning.rows.reader import RowReader  # imports torch
+if TYPE_CHECKING:  # they import torch
+    from torch import Tensor
+
+    from lenet_lightning.rows.reader import RowReader
 
 Box = tuple[float, float, float, float]
 
@@ -153,18 +155,19 @@ def read(framed: FramedRows, logits: Logits, reader: "RowReader", reject_below: 
 
 
 def _searched(lines: Sequence[Line], logits: Logits, reader: "RowReader") -> list[tuple[Line, Hypothesis]]:
-    readings = reader.read([line.strip for line in lines])
-    return [
-        (line, row_search.search(line, reading, logits, _scorer(reader, line.strip))[0])
-        for line, reading in zip(lines, readings, strict=True)
-    ]
+    from lenet_lightning.rows.reader import read as read_strip
+
+    found = []
+    for line, views in zip(lines, reader.logits([line.strip for line in lines]), strict=True):
+        reading = read_strip(views, line.strip)
+        found.append((line, row_search.search(line, reading, logits, _scorer(views))[0]))
+    return found
 
 
-def _scorer(reader: "RowReader", strip: np.ndarray) -> Scores:
-    """Return what gives strings of digits their log-probabilities, by the reader of rows."""
+def _scorer(views: "Tensor") -> Scores:
+    """Return what gives strings of digits their log-probabilities, from the logits of the reader of rows."""
     from lenet_lightning.rows.reader import string_scores
 
-    views = reader.views([strip])[0] / reader.temperature
     return lambda strings: string_scores(views, [tuple(map(int, each)) for each in strings]).numpy()
 
 

@@ -51,14 +51,17 @@ class RowReader:
         Raises:
             UsageError: a strip is of another shape or type.
         """
+        return [read(logits, strip) for logits, strip in zip(self.logits(strips), strips, strict=True)]
+
+    def logits(self, strips: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        """Return the calibrated logits (V, 11, T) of each strip in its V views; strips and errors as for `read`."""
         for at, strip in enumerate(strips):
             check(strip, at)
-        readings: dict[int, Reading] = {}
+        found: dict[int, Tensor] = {}
         for chosen in _batches([strip.shape[1] for strip in strips]):
             views = self.views([strips[at] for at in chosen])
-            for at, logits in zip(chosen, views, strict=True):
-                readings[at] = read(logits / self.temperature, strips[at])
-        return [readings[at] for at in range(len(strips))]
+            found |= {at: logits / self.temperature for at, logits in zip(chosen, views, strict=True)}
+        return [found[at] for at in range(len(strips))]
 
     def views(self, strips: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
         """Return the logits (V, 11, 1 + ceil(W / 2)) of each strip (28, W) in its V views, before the temperature."""
