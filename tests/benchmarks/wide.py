@@ -1,6 +1,6 @@
 """A network of LeNet-5's form with nine times its parameters: whether its size is what limits the accuracy.
 
-    python -m lenet_lightning fit --config configs/record.yaml --model.network tests.benchmarks.wide.Wide
+python -m lenet_lightning fit --config configs/record.yaml --model.network tests.benchmarks.wide.Wide
 """
 
 from torch import Tensor, nn

@@ -24,6 +24,7 @@ TWO = (
     f"--data.val_size={VALIDATED}",
     "--data.batch_size=32",
     "--model.schedule=constant",
+    "--data.distortion.end=1",
     "--pictures=false",
 )
 NOISE = "--trainer.callbacks=tests.faults.noise.Noise"

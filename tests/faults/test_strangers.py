@@ -138,6 +138,7 @@ def test_a_run_with_callbacks_of_lightning_and_another_optimizer_resumes(start, 
         "--trainer.callbacks.monitor=val/loss",
         "--model.optimizer=RMSprop",
         "--model.schedule=constant",
+        "--data.distortion.end=1",
     )
     from tests.faults.conftest import SHORT
 

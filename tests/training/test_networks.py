@@ -98,8 +98,9 @@ def test_a_run_normalises_as_its_network_and_records_how(command):
 
 @pytest.mark.faults
 def test_a_resumed_run_ends_as_one_that_went_through(train, network, command):
-    train("--trainer.limit_test_batches=0", "--trainer.max_epochs=3")
-    train("--trainer.limit_test_batches=0", "--trainer.max_epochs=1")
+    options = ("--trainer.limit_test_batches=0", "--data.distortion.end=1")
+    train(*options, "--trainer.max_epochs=3")
+    train(*options, "--trainer.max_epochs=1")
     straight, resumed = the_runs()
     options = ("--trainer.max_epochs=3", "--ckpt_path", resumed / "last.ckpt")
     code, _, err = command("fit", *options)
