@@ -14,9 +14,9 @@ from lenet_lightning.restricted import checked
 class FrozenFirstLayer(Callback):
     """Freeze the network's first layer after a fraction of a training's steps: later steps need no gradient of it.
 
-    Lower layers reach their final form first: Raghu et al. 2017, "SVCCA", section 4.2, freeze them one by one. What is
-    frozen depends on the step alone, so a resumed run continues as it would have. Several processes train all layers to
-    the end, as they wait for the gradient of each.
+    Lower layers reach their final form first: Raghu et al. 2017, "SVCCA", freeze them one by one ("freeze training").
+    What is frozen depends on the step alone, so a resumed run continues as it would have. Several processes train all
+    layers to the end, as they wait for the gradient of each.
 
     Args:
         after: fraction of the steps, 0 to 1, in which the first layer is trained.
