@@ -21,6 +21,7 @@ SHORT = (
     "--trainer.limit_train_batches=6",
     "--trainer.max_epochs=1",
     "--model.schedule=constant",
+    "--data.distortion.end=1",
 )
 QUICK = ("--pictures=false", "--trainer.logger=lenet_lightning.training.loggers.metrics_csv.MetricsCSV")
 

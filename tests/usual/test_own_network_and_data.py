@@ -19,6 +19,7 @@ OWN = (
     "--model.network=tests.training.test_own_classes.Layers",
     "--model.network.width=48",
     "--model.schedule=constant",
+    "--data.distortion.end=1",
 )
 
 

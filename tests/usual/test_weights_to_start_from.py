@@ -14,7 +14,13 @@ from tests.training.test_cli import TESTED, the_runs
 pytestmark = pytest.mark.usual
 
 # the rate 0 leaves the weights as they were
-STILL = ("--model.optimizer=SGD", "--model.optimizer.lr=0", "--model.schedule=constant", "--trainer.max_epochs=1")
+STILL = (
+    "--model.optimizer=SGD",
+    "--model.optimizer.lr=0",
+    "--model.schedule=constant",
+    "--data.distortion.end=1",
+    "--trainer.max_epochs=1",
+)
 
 
 def state(path):
@@ -53,7 +59,12 @@ def test_two_processes_begin_with_them(process, quick, tmp_path):  # noqa: F811
 
 
 def test_a_resumed_run_goes_on_from_its_own_checkpoint(command, quick, trained):  # noqa: F811
-    recipe = ("--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.schedule=constant")
+    recipe = (
+        "--model.optimizer=SGD",
+        "--model.optimizer.lr=0.001",
+        "--model.schedule=constant",
+        "--data.distortion.end=1",
+    )
     begun = ("fit", *quick, *recipe, "--model.weights=w.pth")
     command(*begun, "--trainer.max_epochs=2")
     command(*begun, "--trainer.max_epochs=1", "--trainer.default_root_dir=other")
