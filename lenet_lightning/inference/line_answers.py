@@ -155,11 +155,11 @@ def read(framed: FramedRows, logits: Logits, reader: "RowReader", reject_below: 
 
 
 def _searched(lines: Sequence[Line], logits: Logits, reader: "RowReader") -> list[tuple[Line, Hypothesis]]:
-    from lenet_lightning.rows.reader import read as read_strip
+    from lenet_lightning.rows.reader import reading_of
 
     found = []
     for line, views in zip(lines, reader.logits([line.strip for line in lines]), strict=True):
-        reading = read_strip(views, line.strip)
+        reading = reading_of(views, line.strip)
         found.append((line, row_search.search(line, reading, logits, _scorer(views))[0]))
     return found
 

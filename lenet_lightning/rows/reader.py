@@ -51,7 +51,7 @@ class RowReader:
         Raises:
             UsageError: a strip is of another shape or type.
         """
-        return [read(logits, strip) for logits, strip in zip(self.logits(strips), strips, strict=True)]
+        return [reading_of(logits, strip) for logits, strip in zip(self.logits(strips), strips, strict=True)]
 
     def logits(self, strips: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
         """Return the calibrated logits (V, 11, T) of each strip in its V views; strips and errors as for `read`."""
@@ -85,7 +85,7 @@ def check(strip: NDArray[np.uint8], at: int) -> None:
         raise UsageError(f"strips[{at}]: must be from {NARROWEST} to {WIDEST:,} columns wide, has {strip.shape[1]:,}")
 
 
-def read(logits: Tensor, strip: NDArray[np.uint8]) -> Reading:
+def reading_of(logits: Tensor, strip: NDArray[np.uint8]) -> Reading:
     """Return what the logits (V, 11, T) of a strip (28, W) in its views say: the mean of the views' probabilities."""
     scores = logits.double().log_softmax(1).permute(0, 2, 1)
     found = list(dict.fromkeys(string for view in scores.exp().numpy() for string in likely_strings(view)[:LIKELY]))

@@ -1,6 +1,6 @@
-"""A config's test accuracy over preset seeds: the figures of README's first table.
+"""Test accuracy over preset seeds, of a config that is no run of `targets`.
 
-    python -m tests.benchmarks.seeds configs/default.yaml --seeds 1 2 3 4 5
+    python -m tests.benchmarks.seeds configs/tutorial.yaml --seeds 1 2 3
 
 Each seed is a whole `fit` in a process of its own, as many side by side as --jobs says, with a share of the cores each.
 A seed that is finished is kept in runs/seeds-<config>/ and not trained again, one that was stopped goes on with its
