@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 
 from tests.faults.conftest import assert_equal_runs, the_run
 from tests.faults.test_processes import PLAIN, children, end_session
+from tests.ports import free_ports
 
 SHORT = (
     "fit",
@@ -41,9 +41,7 @@ class Machines:
         self.started = []
 
     def start(self, *args, by="torchrun", only=(0, 1), own=((), ()), **variables):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.started = []
         for number in only:
             environment, launcher = self._environment, ("-m",)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 # 40 steps of 20 ms an epoch: long enough to be warned in, with randomness that a resume could lose
 FIT = (
     "fit",
@@ -53,16 +55,6 @@ PartitionName=all Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "munged")
 
 
-def _free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """The environment in which Slurm's commands find it."""
@@ -72,7 +64,7 @@ def cluster(tmp_path_factory):
     here = tmp_path_factory.mktemp("slurm")
     (here / "state").mkdir()
     conf = here / "slurm.conf"
-    conf.write_text(CONF.format(host=socket.gethostname(), here=here, ports=_free_ports(3)))
+    conf.write_text(CONF.format(host=socket.gethostname(), here=here, ports=free_ports(3)))
     environment = {"SLURM_CONF": str(conf), "PATH": os.environ["PATH"]}
     if subprocess.run(["munge", "-n"], capture_output=True).returncode:
         Path("/run/munge").mkdir(exist_ok=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ import yaml
 from lenet_lightning.__main__ import main
 from tests.faults.conftest import ROOT, rows, the_run
 from tests.faults.test_processes import end_session
+from tests.ports import free_ports
 from tests.training.conftest import on_fakes  # noqa: F401
 
 HERE = ROOT / "docs" / "scale"
@@ -49,12 +49,6 @@ def ran_together(folder, *begun):
     return outputs
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def assert_one_run_of_two(folder, outputs):
     """Two processes trained together: one folder, one line an epoch, as many samples a step as one process has."""
     assert sum(line.startswith("epoch") for output in outputs for line in output.splitlines()) == 1
@@ -69,7 +63,8 @@ def assert_one_run_of_two(folder, outputs):
 @pytest.mark.scale
 @pytest.mark.parametrize(("machines", "processes"), [(2, 1), (1, 2)])
 def test_torchrun_trains_one_run(machines, processes, environment, tmp_path):
-    environment |= {"MACHINES": str(machines), "PROCESSES": str(processes), "PORT": free_port()}
+    (port,) = free_ports(1)
+    environment |= {"MACHINES": str(machines), "PROCESSES": str(processes), "PORT": str(port)}
     commands = [[HERE / "torchrun.sh", number, "127.0.0.1", *SHORT] for number in range(machines)]
     assert_one_run_of_two(tmp_path, ran_together(tmp_path, *((each, environment) for each in commands)))
 
@@ -78,11 +73,11 @@ def pods():
     """Each pod's container, its environment as the operator sets it: a list of (container, variables)."""
     replicas = yaml.safe_load((HERE / "pytorchjob.yaml").read_text())["spec"]["pytorchReplicaSpecs"]
     found = [kind for name in ("Master", "Worker") for kind in [replicas[name]] * replicas[name]["replicas"]]
-    port = free_port()
+    (port,) = free_ports(1)
     for rank, kind in enumerate(found):
         (container,) = kind["template"]["spec"]["containers"]
         given = {each["name"]: each["value"] for each in container["env"]}
-        sets = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": str(rank), "WORLD_SIZE": str(len(found))}
+        sets = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(len(found))}
         yield container, given | sets
 
 

@@ -18,7 +18,7 @@ from lenet_lightning.errors import RunError
 from tests.faults.conftest import ROOT
 from tests.faults.test_processes import end_session
 from tests.inference.corpus import FOUR, ONE, SEVEN, drawn
-from tests.scale.test_docs_scale import free_port
+from tests.ports import free_ports
 
 PICTURES = 1000
 LIMIT_S = 60
@@ -67,7 +67,7 @@ def processes_of(folder):
 def cluster(tmp_path, tmp_path_factory):
     """Two machines' Ray with a processor each; the environment that leads to it."""
     temporary = tmp_path_factory.mktemp("ray")
-    port = free_port()
+    (port,) = free_ports(1)
     paths = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = os.environ | paths | token | {"RAY_ADDRESS": f"127.0.0.1:{port}"}

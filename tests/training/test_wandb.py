@@ -16,6 +16,7 @@ import yaml
 from lenet_lightning.data import files
 from lenet_lightning.training.loggers.wandb import WandbLogger
 from tests.evaluation.test_pictures import NAMES as PICTURES
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--trainer.limit_train_batches=3", "--trainer.max_epochs=2")
@@ -196,8 +197,7 @@ def test_a_key_without_a_network_costs_seconds_and_no_run(command, monkeypatch, 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The stand-in, started; its folder."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     folder = tmp_path / "server"
     script = ROOT / "tests" / "wandb_loopback.py"
     process = subprocess.Popen([sys.executable, str(script), str(port), str(folder)])
