@@ -96,7 +96,7 @@ def touching(digits, pitch):
     ]
 
 
-@pytest.mark.parametrize(("digits", "pitch"), [("84", 0.72), ("44", 0.9), ("784", 0.8)])
+@pytest.mark.parametrize(("digits", "pitch"), [("84", 0.72), ("44", 0.9), ("784", 0.8), ("788", 0.7)])
 def test_digits_that_touch_are_read_as_a_row(opened, digits, pitch):
     page = listening(opened())
     for stroke in touching(digits, pitch):
