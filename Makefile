@@ -23,7 +23,7 @@ train: $(INSTALLED) ## train LeNet-5 on MNIST as configs/default.yaml says, then
 	$(VENV) -m lenet_lightning fit --config configs/default.yaml
 
 weights: $(INSTALLED) ## train weights anew for the package; their sum goes into tests/test_weights.py
-	$(VENV) -m lenet_lightning fit --config configs/default.yaml
+	$(VENV) -m lenet_lightning fit --config configs/default.yaml --seed_everything 10
 	$(VENV) -m lenet_lightning export --format safetensors --output lenet_lightning/lenet5.safetensors
 
 sweep: $(INSTALLED) ## search with 20 short trials on this machine, offline; prints them, best first
