@@ -9,7 +9,7 @@ from lenet_lightning.inference.picture import Framed, FramedRows
 from lenet_lightning.inference.recognizer import Answer, Recognizer
 
 _SURE = 0.9  # of a row of two
-# of more: none of the 2,112 broad ones of MNIST's last 10,000 training digits passes for three, as some do for two
+# of more: of the 2,112 broad ones of MNIST's last 10,000 training digits one passes for three, at 0.3 %
 _LIKELY = 0.5
 
 Read = tuple[Answer, dict[str, np.ndarray]]  # of one digit, with what each stage makes of it

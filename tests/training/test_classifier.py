@@ -194,7 +194,8 @@ def test_a_checkpoint_of_a_plain_trainer_loads_with_the_average_in_it(digits, tm
     (tested,) = trainer.test(loaded, loader, verbose=False)
     assert tested["test/acc"] == metrics["val/acc"]
     predicted = torch.cat(trainer.predict(loaded, loader))
-    torch.testing.assert_close(predicted, loaded.eval()(digits[0]))
+    alone = torch.cat([loaded.eval()(some) for some in digits[0].split(20)])  # all at once would round differently
+    torch.testing.assert_close(predicted, alone, rtol=0, atol=1e-6)
 
 
 def test_a_network_of_no_known_name_is_refused():
