@@ -8,6 +8,7 @@ test compares the documents with the published measurements.
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from tests.benchmarks.processes import ONE, THREADS, TWO, WAYS
 from tests.benchmarks.startup import COMMANDS, YARDSTICK
 from tests.benchmarks.summary import full, interval, spread
 from tests.benchmarks.targets import RUNS
-from tests.benchmarks.throughput import BARE, LOOPS, OURS
+from tests.benchmarks.throughput import BARE, OURS
 
 DOCUMENTS = tuple(
     kept.ROOT / name
@@ -170,18 +171,18 @@ def peers(read: Read) -> str:
 
 
 def throughput(read: Read) -> str:
-    """Return the table of training speeds, and of our time relative to the bare loop's within a round."""
+    """Return the table of training speeds; its last row is our time relative to the bare loop's within a round."""
     rows = read("throughput")
     columns = sorted({(row["threads"], row["batch_size"]) for row in rows}, key=lambda column: (-column[0], column[1]))
-    lines = [
-        [name, *(full(values(rows, "images_per_s", loop=name, threads=t, batch_size=b), 0) for t, b in columns)]
-        for name in LOOPS
-        if any(row["loop"] == name for row in rows)
-    ]
-    lines.append(["**our time / the bare loop's**", *(full(against(rows, t, b)) for t, b in columns)])
-    rounds = len({row["round"] for row in rows})
-    cells = (f"batch {b},<br>{t} thread{'s' * (t > 1)}" for t, b in columns)
-    return markdown((f"images per second, n = {rounds}", *cells), lines)
+    lines, rounds = [], Counter(row["loop"] for row in rows)
+    for name in rounds:
+        each = (values(rows, "images_per_s", loop=name, threads=t, batch_size=b) for t, b in columns)
+        lines.append([name, str(rounds[name] // len(columns)), *(full(cell, 0) for cell in each)])
+    ratios = [against(rows, t, b) for t, b in columns]
+    cells = (f"{full(each)}<br>median {statistics.median(each):.2f}" for each in ratios)
+    lines.append(["**our time / the bare loop's**", str(len(ratios[0])), *cells])
+    header = (f"batch {b},<br>{t} thread{'s' * (t > 1)}" for t, b in columns)
+    return markdown(("images per second", "n", *header), lines)
 
 
 def against(rows: kept.Rows, threads: int, batch_size: int) -> list[float]:
@@ -201,7 +202,7 @@ def growth(read: Read) -> str:
         seconds = values(rows, "train_s", epochs=epochs, digits=digits)
         each = [1e6 * second / (epochs * digits) for second in seconds]
         lines.append([str(epochs), f"{digits:,}", full(seconds), full(each, 1), str(len(seconds))])
-    return markdown(("epochs", "digits", "training, s", "microseconds a digit", "n"), lines)
+    return markdown(("epochs", "samples", "training, s", "microseconds a sample", "n"), lines)
 
 
 def startup(read: Read) -> str:
