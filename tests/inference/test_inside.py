@@ -123,12 +123,25 @@ def settled(page):
     """The last answer of the server, once all that was asked is answered."""
     page.wait_for_timeout(200)
     expect(page.locator("main[aria-busy=false]")).to_be_visible(timeout=10_000)
+    # the page may have shown an answer before the browser says here that it has come
+    for _ in range(100):
+        if len(page.answers) == len(page.asked):
+            break
+        page.wait_for_timeout(50)
+    assert len(page.answers) == len(page.asked)
     return json.loads(page.answers[-1].body())
 
 
-def look_inside(page, number=0):
-    page.answers = []
+def listening(page):
+    """A page that keeps what it asks of the server, and the answers."""
+    page.asked, page.answers = [], []
+    page.on("request", lambda asked: page.asked.append(asked) if "/read" in asked.url else None)
     page.on("requestfinished", lambda done: page.answers.append(done.response()) if "/read" in done.url else None)
+    return page
+
+
+def look_inside(page, number=0):
+    listening(page)
     if number:
         page.locator("select").select_option(str(number))
     page.get_by_role("button", name="Inside the network").click()

@@ -14,7 +14,7 @@ from tests.inference import corpus
 from tests.inference.conftest import serving
 from tests.inference.test_demo import READ, ask, draw, fits, headline
 from tests.inference.test_drawing import HANDED_OVER
-from tests.inference.test_inside import PHONE, computed, look_inside, maps_on, sent, settled
+from tests.inference.test_inside import PHONE, computed, listening, look_inside, maps_on, sent, settled
 
 pytestmark = pytest.mark.browser
 
@@ -45,16 +45,7 @@ def row_of(digits, height=0.4):
 def draw_row(page, digits, **look):
     for stroke in row_of(digits, **look):
         draw(page, stroke)
-    count, answer = 0, settled(page)
-    while count < len(page.answers):  # on a busy machine the last may come after a pause
-        count, answer = len(page.answers), settled(page)
-    return answer
-
-
-def listening(page):
-    page.answers = []
-    page.on("requestfinished", lambda done: page.answers.append(done.response()) if "/read" in done.url else None)
-    return page
+    return settled(page)
 
 
 def png(image, **options):
@@ -297,7 +288,7 @@ def test_the_page_says_nothing_of_the_command_line(opened):
 
 def test_an_onnx_file_reads_a_row(chromium, threes, tmp_path):
     with serving(tmp_path, "--weights", str(threes)) as (_, port):
-        page = listening(chromium.new_context(viewport={"width": 1280, "height": 800}).new_page())
+        page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         look_inside(page)
         draw_row(page, "1784")
