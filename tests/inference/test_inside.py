@@ -281,7 +281,6 @@ def test_the_menu_reads_the_same_drawing_with_another_network(opened, networks):
     look_inside(page)
     first = draw_four(page)
     for number, name in itertools.islice(enumerate(NAMES.values()), 1, None):
-        page.answers.clear()
         page.locator("select").select_option(str(number))
         answer = settled(page)
         assert answer["seen"] == first["seen"]
